@@ -1,0 +1,263 @@
+//! Subjects: where each event goes, and the filters that expectations and consumers use.
+//!
+//! Guarantees: a `.` in a Kubernetes name is written `_` (which such names can't contain) and read back; the workload filter is one
+//! literal string for a workload, as the log's expectations need. Must not: be built by hand anywhere else.
+
+use std::fmt;
+
+use crate::ids::IncidentId;
+use crate::v1::WorkloadRef;
+
+/// The streams.
+pub mod streams {
+    /// Incident and occurrence facts, so that one atomic batch can open an incident and dispose of its occurrence.
+    pub const INCIDENTS: &str = "LASTGOOD_INCIDENTS";
+    /// Alert notifications as they were heard.
+    pub const ALERTS: &str = "LASTGOOD_ALERTS";
+    /// Versions and switches.
+    pub const LEDGER: &str = "LASTGOOD_LEDGER";
+    /// Scheduled messages; apart, because nats-server refuses schedules on a stream that discards new messages when full.
+    pub const TIMERS: &str = "LASTGOOD_TIMERS";
+    /// What could not be decoded or processed.
+    pub const DEAD: &str = "LASTGOOD_DEAD";
+    /// Captured max-delivery advisories.
+    pub const ADVISORIES: &str = "LASTGOOD_ADVISORIES";
+}
+
+/// All incident facts.
+pub const ALL_INCIDENTS: &str = "lastgood.incident.>";
+/// All occurrence facts.
+pub const ALL_OCCURRENCES: &str = "lastgood.occurrence.>";
+/// All alert notifications.
+pub const ALL_ALERTS: &str = "lastgood.alert.>";
+/// All ledger facts.
+pub const ALL_LEDGER: &str = "lastgood.ledger.>";
+/// All switches.
+pub const ALL_SWITCHES: &str = "lastgood.switch.>";
+/// All schedules.
+pub const ALL_TIMERS: &str = "lastgood.timer.>";
+/// All timers that fired.
+pub const ALL_FIRED: &str = "lastgood.fired.>";
+/// All dead letters.
+pub const ALL_DEAD: &str = "lastgood.dead.>";
+
+/// A subject that is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{subject}` is not a subject of {what}")]
+pub struct SubjectError {
+    subject: String,
+    what: &'static str,
+}
+
+fn token(name: &str) -> String {
+    name.replace('.', "_")
+}
+
+fn name(token: &str) -> String {
+    token.replace('_', ".")
+}
+
+/// `<cluster>.<namespace>.<kind>.<name>`, the workload's part of a subject.
+#[must_use]
+pub fn workload_path(workload: &WorkloadRef) -> String {
+    format!(
+        "{}.{}.{}.{}",
+        token(&workload.cluster),
+        token(&workload.namespace),
+        workload.kind.to_ascii_lowercase(),
+        token(&workload.name)
+    )
+}
+
+/// The filter over everything that ever happened to a workload: the one literal string of its expectations.
+#[must_use]
+pub fn workload_filter(workload: &WorkloadRef) -> String {
+    format!("lastgood.incident.{}.>", workload_path(workload))
+}
+
+/// All facts of one type, of every incident.
+#[must_use]
+pub fn facts_of_type(event_type: &str) -> String {
+    format!("lastgood.incident.*.*.*.*.*.{event_type}")
+}
+
+/// All facts of one type in one cluster.
+#[must_use]
+pub fn cluster_facts_of_type(cluster: &str, event_type: &str) -> String {
+    format!("lastgood.incident.{}.*.*.*.*.{event_type}", token(cluster))
+}
+
+/// All facts of one type of one workload.
+#[must_use]
+pub fn workload_facts_of_type(workload: &WorkloadRef, event_type: &str) -> String {
+    format!("lastgood.incident.{}.*.{event_type}", workload_path(workload))
+}
+
+/// All facts of an incident whose workload is not known.
+#[must_use]
+pub fn any_workload_filter(incident: IncidentId) -> String {
+    format!("lastgood.incident.*.*.*.*.{incident}.>")
+}
+
+/// Where a source's notifications go.
+#[must_use]
+pub fn alert(source: &str) -> String {
+    format!("lastgood.alert.{}", token(source))
+}
+
+/// The filter over one fingerprint's occurrences.
+#[must_use]
+pub fn occurrence_filter(fingerprint: &str) -> String {
+    format!("lastgood.occurrence.{fingerprint}.>")
+}
+
+/// Where one occurrence fact goes.
+#[must_use]
+pub fn occurrence(fingerprint: &str, event_type: &str) -> String {
+    format!("lastgood.occurrence.{fingerprint}.{event_type}")
+}
+
+/// Whether a fingerprint can be a subject's token.
+#[must_use]
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+/// The filter over a workload's ledger.
+#[must_use]
+pub fn ledger_filter(workload: &WorkloadRef) -> String {
+    format!("lastgood.ledger.{}.>", workload_path(workload))
+}
+
+/// Where one ledger fact goes.
+#[must_use]
+pub fn ledger(workload: &WorkloadRef, event_type: &str) -> String {
+    format!("lastgood.ledger.{}.{event_type}", workload_path(workload))
+}
+
+/// The filter over a cluster's switches.
+#[must_use]
+pub fn switch_filter(cluster: &str) -> String {
+    format!("lastgood.switch.{}.>", token(cluster))
+}
+
+/// Where the pause switch's facts go.
+#[must_use]
+pub fn switch(cluster: &str, event_type: &str) -> String {
+    format!("lastgood.switch.{}.{event_type}", token(cluster))
+}
+
+/// Where a service's dead letters go.
+#[must_use]
+pub fn dead(service: &str) -> String {
+    format!("lastgood.dead.{}", token(service))
+}
+
+/// An incident's place in the log: the workload and the id.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IncidentSubject {
+    /// The workload; its cluster is part of it.
+    pub workload: WorkloadRef,
+    /// The incident.
+    pub incident: IncidentId,
+}
+
+impl IncidentSubject {
+    /// Where a fact of this type goes.
+    #[must_use]
+    pub fn fact(&self, event_type: &str) -> String {
+        format!("lastgood.incident.{}.{}.{event_type}", workload_path(&self.workload), self.incident)
+    }
+
+    /// The filter over this incident's facts.
+    #[must_use]
+    pub fn filter(&self) -> String {
+        self.fact(">")
+    }
+
+    /// The workload's filter, the one that appends expect.
+    #[must_use]
+    pub fn workload_filter(&self) -> String {
+        workload_filter(&self.workload)
+    }
+
+    /// The schedule of one of its deadlines.
+    #[must_use]
+    pub fn timer(&self, deadline: &str) -> String {
+        format!("lastgood.timer.{}.{}.{deadline}", workload_path(&self.workload), self.incident)
+    }
+
+    /// Where that deadline's message appears when it fires.
+    #[must_use]
+    pub fn fired(&self, deadline: &str) -> String {
+        format!("lastgood.fired.{}.{}.{deadline}", workload_path(&self.workload), self.incident)
+    }
+
+    /// Reads `lastgood.<incident|timer|fired>.<cluster>.<namespace>.<kind>.<name>.<incident-id>.<last>` into the incident and its last token.
+    pub fn parse(subject: &str) -> Result<(Self, &str), SubjectError> {
+        let wrong = || SubjectError { subject: subject.to_owned(), what: "an incident" };
+        let parts: Vec<&str> = subject.split('.').collect();
+        let ["lastgood", "incident" | "timer" | "fired", cluster, namespace, kind, workload, incident, last] = parts.as_slice() else {
+            return Err(wrong());
+        };
+        let incident = incident.parse().map_err(|_| wrong())?;
+        let workload = WorkloadRef {
+            cluster: name(cluster),
+            namespace: name(namespace),
+            kind: kind_name(kind).to_owned(),
+            name: name(workload),
+        };
+        Ok((Self { workload, incident }, last))
+    }
+}
+
+impl fmt::Display for IncidentSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.incident, workload_path(&self.workload))
+    }
+}
+
+fn kind_name(token: &str) -> &str {
+    match token {
+        "deployment" => "Deployment",
+        "statefulset" => "StatefulSet",
+        "daemonset" => "DaemonSet",
+        other => other,
+    }
+}
+
+/// Reads a workload's path out of a ledger subject, with the event type.
+pub fn parse_ledger(subject: &str) -> Result<(WorkloadRef, &str), SubjectError> {
+    let parts: Vec<&str> = subject.split('.').collect();
+    let ["lastgood", "ledger", cluster, namespace, kind, workload, event_type] = parts.as_slice() else {
+        return Err(SubjectError { subject: subject.to_owned(), what: "the ledger" });
+    };
+    let workload =
+        WorkloadRef { cluster: name(cluster), namespace: name(namespace), kind: kind_name(kind).to_owned(), name: name(workload) };
+    Ok((workload, event_type))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_subject_reads_back(cluster in "[a-z0-9][a-z0-9.-]{0,20}", namespace in "[a-z0-9-]{1,20}", name in "[a-z0-9][a-z0-9.-]{0,40}", bits: u128) {
+            let workload = WorkloadRef { cluster, namespace, kind: "Deployment".into(), name };
+            let subject = IncidentSubject { workload, incident: IncidentId::from_uuid(Uuid::from_u128(bits)) };
+            let text = subject.fact("pods_ready");
+            prop_assert_eq!(IncidentSubject::parse(&text), Ok((subject, "pods_ready")));
+        }
+    }
+
+    #[test]
+    fn a_dotted_name_stays_one_token() {
+        let workload =
+            WorkloadRef { cluster: "eu".into(), namespace: "shop".into(), kind: "Deployment".into(), name: "web.v1".into() };
+        assert_eq!(workload_filter(&workload), "lastgood.incident.eu.shop.deployment.web_v1.>");
+    }
+}
