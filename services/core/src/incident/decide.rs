@@ -1,0 +1,281 @@
+//! `decide(state, command, now) -> facts | refusal`.
+//!
+//! Guarantees: the facts, applied in order, lead to a legal state; what they imply is among them (`follow`). Must not: do I/O, read a
+//! clock, or accept a command twice: the second time it is `AlreadySo`.
+
+use contracts::v1::{self, Action};
+use contracts::{DeadlineKind, Fact, FailureReason, HaltReason};
+use jiff::Timestamp;
+
+use super::command::{Command, Refusal};
+use super::deadlines::pending_deadlines;
+use super::follow;
+use super::state::{Incident, Phase};
+
+/// The facts that a command makes of this state, all of which belong into one atomic append.
+pub fn decide(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fact>, Refusal> {
+    let facts = direct(state, command, now)?;
+    Ok(follow::complete(state, facts, now))
+}
+
+fn direct(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fact>, Refusal> {
+    let phase = state.phase();
+    let illegal = || Err(Refusal::Illegal { command: command.name(), phase });
+    match command {
+        Command::Open(fact) => match phase {
+            Phase::Absent => one(fact.clone()),
+            _ => Err(Refusal::AlreadySo),
+        },
+        _ if phase == Phase::Absent => illegal(),
+        Command::IdentifyCurrent(_) | Command::FindPrevious(_) | Command::MissPrevious(_) | Command::Plan(_) => prepare(state, command),
+        Command::Halt { reason, detail, would_do } => halt(state, *reason, detail, would_do, command.name()),
+        Command::StartAttempt(intent) => start(state, intent, now),
+        Command::ReportBadPodsDown(_)
+        | Command::ReportDeployed(_)
+        | Command::ReportPodsReady(_)
+        | Command::ReportTrafficShifted(_) => report(state, command),
+        Command::Fail(fact) => match phase {
+            Phase::Acting => one(fact.clone()),
+            _ if state.failed.is_some() => Err(Refusal::AlreadySo),
+            _ => illegal(),
+        },
+        Command::RecordCheck(_) | Command::PassVerification | Command::FailVerification(_) => verify(state, command),
+        Command::UpdateStatus(_) | Command::CleanUp(_) => tidy(state, command),
+        Command::JoinAlerts(occurrences) => join(state, occurrences),
+        Command::ResolveAlert(fact) => resolve(state, fact),
+        Command::StillFiring { fingerprint } => follow::still_firing(state, fingerprint, now).map_or(Err(Refusal::AlreadySo), one),
+        Command::Supersede(fact) => match phase {
+            _ if state.superseded.is_some() => Err(Refusal::AlreadySo),
+            Phase::Ended(_) | Phase::Closed(_) => illegal(),
+            _ => one(fact.clone()),
+        },
+        Command::PassDeadline(kind) => pass_deadline(state, *kind, now),
+        Command::Announce(fact) => announce(state, fact),
+        Command::RecordDelivery { .. } | Command::RecordUndelivered(_) => record_delivery(state, command),
+        Command::PersonAct(fact) => person(state, fact, command.name()),
+    }
+}
+
+fn one(fact: impl Into<Fact>) -> Result<Vec<Fact>, Refusal> {
+    Ok(vec![fact.into()])
+}
+
+fn prepare(state: &Incident, command: &Command) -> Result<Vec<Fact>, Refusal> {
+    let phase = state.phase();
+    match (command, phase) {
+        (Command::IdentifyCurrent(fact), Phase::Detected) => one(fact.clone()),
+        (Command::FindPrevious(fact), Phase::Identified) => one(fact.clone()),
+        (Command::MissPrevious(fact), Phase::Identified) => one(fact.clone()),
+        (Command::Plan(plan), Phase::TargetFound) => {
+            let invalid = |field, reason: &str| Err(Refusal::Invalid { field, reason: reason.to_owned() });
+            match (&plan.from, &plan.to) {
+                (Some(from), Some(to)) if from.template_hash == to.template_hash => {
+                    invalid("plan.to", "is the version that runs already")
+                }
+                (Some(_), Some(_)) if plan.not_after.is_none() => invalid("plan.not_after", "is missing"),
+                (Some(_), Some(_)) => one(v1::RollbackPlanned { plan: Some((**plan).clone()) }),
+                (None, _) => invalid("plan.from", "is missing"),
+                (_, None) => invalid("plan.to", "is missing"),
+            }
+        }
+        (Command::IdentifyCurrent(_), _) if state.current.is_some() => Err(Refusal::AlreadySo),
+        (Command::FindPrevious(_), _) if state.target.is_some() => Err(Refusal::AlreadySo),
+        (Command::MissPrevious(_), _) if state.missing.is_some() => Err(Refusal::AlreadySo),
+        (Command::Plan(_), _) if state.plan.is_some() => Err(Refusal::AlreadySo),
+        _ => Err(Refusal::Illegal { command: command.name(), phase }),
+    }
+}
+
+fn halt(state: &Incident, reason: HaltReason, detail: &str, would_do: &str, command: &'static str) -> Result<Vec<Fact>, Refusal> {
+    let phase = state.phase();
+    match phase {
+        _ if state.halted.is_some() => return Err(Refusal::AlreadySo),
+        Phase::Detected | Phase::Identified | Phase::TargetFound | Phase::TargetMissing | Phase::Planned => {}
+        // Only the executor can know that the write was not made; once something was seen to move, it was.
+        Phase::Acting if !state.progress.any() => {}
+        _ => return Err(Refusal::Illegal { command, phase }),
+    }
+    one(v1::RollbackHalted { reason: reason.code().to_owned(), detail: detail.to_owned(), would_do: would_do.to_owned() })
+}
+
+fn start(state: &Incident, intent: &v1::RollbackStarted, now: Timestamp) -> Result<Vec<Fact>, Refusal> {
+    let phase = state.phase();
+    if !matches!(phase, Phase::Planned | Phase::Acting) {
+        return Err(Refusal::Illegal { command: "start attempt", phase });
+    }
+    let Some((_, plan)) = &state.plan else { return Err(Refusal::Illegal { command: "start attempt", phase }) };
+    if state.attempts.last().is_some_and(|last| last.intent == *intent) {
+        return Err(Refusal::AlreadySo);
+    }
+    if intent.attempt != state.attempt() + 1 {
+        return Err(Refusal::WrongAttempt { given: intent.attempt, expected: state.attempt() + 1 });
+    }
+    let not_after = contracts::time::from_proto(plan.not_after.as_ref()).unwrap_or(now);
+    if phase == Phase::Planned && now > not_after {
+        return Err(Refusal::PlanExpired { not_after });
+    }
+    if intent.workload_uid != plan.workload_uid {
+        return Err(Refusal::Invalid { field: "workload_uid", reason: "is not the planned workload's; it was recreated".into() });
+    }
+    if plan.from.as_ref().is_some_and(|from| from.template_hash != intent.template_hash) {
+        return Err(Refusal::Invalid { field: "template_hash", reason: "is not the planned one; somebody changed the template".into() });
+    }
+    one(intent.clone())
+}
+
+fn report(state: &Incident, command: &Command) -> Result<Vec<Fact>, Refusal> {
+    let phase = state.phase();
+    let progress = &state.progress;
+    let (given, known, fact): (u32, bool, Fact) = match command {
+        Command::ReportBadPodsDown(f) => (f.attempt, progress.bad_pods_down.is_some(), f.clone().into()),
+        Command::ReportDeployed(f) => (f.attempt, progress.deployed.is_some(), f.clone().into()),
+        Command::ReportPodsReady(f) => (f.attempt, progress.pods_ready.is_some(), f.clone().into()),
+        Command::ReportTrafficShifted(f) => (f.attempt, progress.traffic_shifted.is_some(), f.clone().into()),
+        _ => return Err(Refusal::Illegal { command: command.name(), phase }),
+    };
+    if known {
+        return Err(Refusal::AlreadySo);
+    }
+    if !matches!(phase, Phase::Acting | Phase::Verifying | Phase::Mitigated) {
+        return Err(Refusal::Illegal { command: command.name(), phase });
+    }
+    if given != state.attempt() {
+        return Err(Refusal::WrongAttempt { given, expected: state.attempt() });
+    }
+    if matches!(command, Command::ReportTrafficShifted(_)) && (progress.deployed.is_none() || progress.pods_ready.is_none()) {
+        return Err(Refusal::Illegal { command: command.name(), phase });
+    }
+    Ok(vec![fact])
+}
+
+fn verify(state: &Incident, command: &Command) -> Result<Vec<Fact>, Refusal> {
+    let phase = state.phase();
+    match command {
+        Command::RecordCheck(fact) if state.checks.contains_key(&fact.check) => Err(Refusal::AlreadySo),
+        Command::PassVerification if state.verification_passed.is_some() => Err(Refusal::AlreadySo),
+        Command::FailVerification(_) if state.verification_failed.is_some() => Err(Refusal::AlreadySo),
+        _ if phase != Phase::Verifying => Err(Refusal::Illegal { command: command.name(), phase }),
+        Command::RecordCheck(fact) => one(fact.clone()),
+        Command::FailVerification(fact) => one(fact.clone()),
+        Command::PassVerification => {
+            let unproved = state.checks.values().find(|check| check.verdict() != v1::Verdict::Passed);
+            match unproved {
+                Some(check) => Err(Refusal::Invalid { field: "checks", reason: format!("`{}` did not pass", check.check) }),
+                None if state.checks.is_empty() => Err(Refusal::Invalid { field: "checks", reason: "no check has run".into() }),
+                None => one(v1::VerificationPassed { checks: u32::try_from(state.checks.len()).unwrap_or(u32::MAX) }),
+            }
+        }
+        _ => Err(Refusal::Illegal { command: command.name(), phase }),
+    }
+}
+
+fn tidy(state: &Incident, command: &Command) -> Result<Vec<Fact>, Refusal> {
+    let phase = state.phase();
+    match (command, phase) {
+        (Command::UpdateStatus(_), _) if state.status_updated => Err(Refusal::AlreadySo),
+        (Command::CleanUp(_), _) if state.cleaned => Err(Refusal::AlreadySo),
+        (Command::UpdateStatus(fact), Phase::Mitigated) => one(fact.clone()),
+        (Command::CleanUp(fact), Phase::Mitigated) if state.status_updated => one(fact.clone()),
+        _ => Err(Refusal::Illegal { command: command.name(), phase }),
+    }
+}
+
+fn join(state: &Incident, occurrences: &[v1::Occurrence]) -> Result<Vec<Fact>, Refusal> {
+    let new: Vec<_> = occurrences.iter().filter(|occurrence| !state.owns(&occurrence.fingerprint)).cloned().collect();
+    if new.is_empty() {
+        return Err(Refusal::AlreadySo);
+    }
+    one(v1::AlertJoined { occurrences: new })
+}
+
+fn resolve(state: &Incident, fact: &v1::AlertResolved) -> Result<Vec<Fact>, Refusal> {
+    if state.resolved.contains(&fact.fingerprint) {
+        return Err(Refusal::AlreadySo);
+    }
+    if !state.owns(&fact.fingerprint) {
+        return Err(Refusal::Invalid { field: "fingerprint", reason: format!("`{}` is not of this incident", fact.fingerprint) });
+    }
+    one(fact.clone())
+}
+
+fn pass_deadline(state: &Incident, kind: DeadlineKind, now: Timestamp) -> Result<Vec<Fact>, Refusal> {
+    if state.deadlines_passed.contains(&kind) {
+        return Err(Refusal::AlreadySo);
+    }
+    let due = pending_deadlines(state).into_iter().any(|(pending, at)| pending == kind && at <= now);
+    if !due {
+        return Err(Refusal::NotDue(kind));
+    }
+    let mut facts: Vec<Fact> = vec![v1::DeadlinePassed { deadline: kind.code().to_owned() }.into()];
+    let detail = || format!("deadline `{kind}` passed");
+    match kind {
+        DeadlineKind::Decide => facts.push(halted(HaltReason::DecisionTimedOut, detail())),
+        DeadlineKind::Start => facts.push(halted(HaltReason::PlanExpired, detail())),
+        DeadlineKind::Rollback => facts.push(
+            v1::RollbackFailed {
+                attempt: state.attempt(),
+                reason: FailureReason::ExecutorSilent.code().to_owned(),
+                detail: detail(),
+                ..Default::default()
+            }
+            .into(),
+        ),
+        DeadlineKind::Verify => facts.push(
+            v1::VerificationFailed { reason: FailureReason::VerifierSilent.code().to_owned(), failed_checks: Vec::new() }.into(),
+        ),
+        DeadlineKind::Announce | DeadlineKind::Resolve | DeadlineKind::Acknowledge | DeadlineKind::Notify => {}
+    }
+    Ok(facts)
+}
+
+pub(super) fn halted(reason: HaltReason, detail: String) -> Fact {
+    v1::RollbackHalted { reason: reason.code().to_owned(), detail, would_do: String::new() }.into()
+}
+
+fn announce(state: &Incident, fact: &v1::Announced) -> Result<Vec<Fact>, Refusal> {
+    match &state.announced {
+        // A thread that could only be opened later replaces the word that there was none yet.
+        Some(known) if !known.thread.is_empty() || fact.thread.is_empty() => Err(Refusal::AlreadySo),
+        _ => one(fact.clone()),
+    }
+}
+
+fn record_delivery(state: &Incident, command: &Command) -> Result<Vec<Fact>, Refusal> {
+    let (audience, reason, fact): (v1::Audience, &str, Fact) = match command {
+        Command::RecordDelivery { audience, reason, channel, dedup_key } => {
+            let (reason_, channel, dedup_key) = (reason.clone(), channel.clone(), dedup_key.clone());
+            let fact = match audience {
+                v1::Audience::TeamLead => v1::Escalated { reason: reason_, channel, dedup_key }.into(),
+                _ => v1::OnCallNotified { reason: reason_, channel, dedup_key }.into(),
+            };
+            (*audience, reason, fact)
+        }
+        Command::RecordUndelivered(failed) => (failed.audience(), &failed.reason, failed.clone().into()),
+        _ => return Err(Refusal::Illegal { command: command.name(), phase: state.phase() }),
+    };
+    match state.notice(audience, reason) {
+        None => Err(Refusal::Invalid { field: "reason", reason: format!("no notification `{reason}` was asked for") }),
+        Some(notice) if notice.delivered => Err(Refusal::AlreadySo),
+        Some(notice) if notice.settled_at.is_some() && matches!(command, Command::RecordUndelivered(_)) => Err(Refusal::AlreadySo),
+        Some(_) => Ok(vec![fact]),
+    }
+}
+
+fn person(state: &Incident, fact: &v1::PersonActed, command: &'static str) -> Result<Vec<Fact>, Refusal> {
+    let phase = state.phase();
+    let illegal = Err(Refusal::Illegal { command, phase });
+    if matches!(phase, Phase::Closed(_)) {
+        return illegal;
+    }
+    match fact.action() {
+        Action::Acknowledge if state.acknowledged.is_some() => Err(Refusal::AlreadySo),
+        Action::Acknowledge => one(fact.clone()),
+        Action::Decline | Action::Hold | Action::Pause => {
+            let who = format!("{} by {} ({})", fact.action().as_str_name(), fact.who, fact.note);
+            let mut facts = halt(state, HaltReason::DeclinedByPerson, &who, "", command)?;
+            facts.insert(0, fact.clone().into());
+            Ok(facts)
+        }
+        Action::Approve | Action::Unspecified => illegal,
+    }
+}

@@ -1,0 +1,101 @@
+//! `evolve(state, fact) -> state`.
+//!
+//! Guarantees: total; a fact that is there twice changes nothing the second time. Must not: judge; what is on the log happened.
+
+use contracts::v1::{self, Audience, Outcome, Urgency};
+use contracts::{DeadlineKind, Fact};
+use jiff::Timestamp;
+
+use super::state::{Attempt, Closed, Incident, Notice, Opened, Recorded};
+
+/// The state after one more fact.
+#[must_use]
+pub fn evolve(mut state: Incident, recorded: &Recorded) -> Incident {
+    apply(&mut state, recorded.at, &recorded.fact);
+    state.last_sequence = state.last_sequence.max(recorded.sequence);
+    state
+}
+
+pub(super) fn apply(state: &mut Incident, at: Timestamp, fact: &Fact) {
+    match fact {
+        Fact::AnomalyDetected(f) => open(state, at, f),
+        Fact::CurrentVersionIdentified(f) => state.current = Some(f.clone()),
+        Fact::PreviousVersionFound(f) => state.target = Some(f.clone()),
+        Fact::PreviousVersionMissing(f) => state.missing = Some(f.clone()),
+        Fact::RollbackPlanned(f) => state.plan = f.plan.clone().map(|plan| (at, plan)),
+        Fact::RollbackHalted(f) => state.halted = Some(f.clone()),
+        Fact::RollbackStarted(f) => state.attempts.push(Attempt { at, intent: f.clone() }),
+        Fact::BadPodsScaledDown(_) => set_once(&mut state.progress.bad_pods_down, at),
+        Fact::PreviousVersionDeployed(_) => set_once(&mut state.progress.deployed, at),
+        Fact::PodsReady(_) => set_once(&mut state.progress.pods_ready, at),
+        Fact::TrafficShifted(_) => set_once(&mut state.progress.traffic_shifted, at),
+        Fact::RollbackFailed(f) => state.failed = Some(f.clone()),
+        Fact::SmokeTestFinished(f) => {
+            state.checks.insert(f.check.clone(), f.clone());
+        }
+        Fact::VerificationPassed(_) => set_once(&mut state.verification_passed, at),
+        Fact::VerificationFailed(f) => state.verification_failed = Some(f.clone()),
+        Fact::Mitigated(_) => set_once(&mut state.mitigated_at, at),
+        Fact::StatusUpdated(_) => state.status_updated = true,
+        Fact::OldResourcesCleaned(_) => state.cleaned = true,
+        Fact::AlertJoined(f) => {
+            state.joined_after_close |= state.closed.is_some();
+            state.joined.extend(f.occurrences.iter().map(|occurrence| (occurrence.fingerprint.clone(), occurrence.clone())));
+        }
+        Fact::AlertResolved(f) => {
+            state.resolved.insert(f.fingerprint.clone());
+        }
+        Fact::Superseded(f) => state.superseded = Some(f.clone()),
+        Fact::DeadlinePassed(f) => state.deadlines_passed.extend(DeadlineKind::parse(&f.deadline)),
+        Fact::NotificationRequested(f) => ask(state, at, f),
+        Fact::Announced(f) => state.announced = Some(f.clone()),
+        Fact::OnCallNotified(f) => settle(state, at, Audience::OnCall, &f.reason, true),
+        Fact::Escalated(f) => settle(state, at, Audience::TeamLead, &f.reason, true),
+        Fact::NotificationFailed(f) => settle(state, at, f.audience(), &f.reason, false),
+        Fact::PersonActed(f) => {
+            if f.action() == v1::Action::Acknowledge {
+                state.acknowledged = Some(f.clone());
+            }
+        }
+        Fact::IncidentClosed(f) => {
+            state.closed = Some(Closed {
+                at,
+                outcome: Outcome::try_from(f.outcome).unwrap_or(Outcome::Unspecified),
+                reason: f.reason.clone(),
+            });
+        }
+    }
+}
+
+fn set_once(slot: &mut Option<Timestamp>, at: Timestamp) {
+    slot.get_or_insert(at);
+}
+
+fn open(state: &mut Incident, at: Timestamp, fact: &v1::AnomalyDetected) {
+    if state.opened.is_none() {
+        state.opened = Some(Opened {
+            at,
+            trigger: fact.trigger.clone().unwrap_or_default(),
+            workload_uid: fact.workload_uid.clone(),
+            deadlines: fact.deadlines.unwrap_or_default(),
+        });
+    }
+}
+
+fn ask(state: &mut Incident, at: Timestamp, fact: &v1::NotificationRequested) {
+    state.notices.entry((fact.audience, fact.reason.clone())).or_insert_with(|| Notice {
+        audience: fact.audience(),
+        urgency: Urgency::try_from(fact.urgency).unwrap_or(Urgency::Page),
+        request: fact.clone(),
+        requested_at: at,
+        settled_at: None,
+        delivered: false,
+    });
+}
+
+fn settle(state: &mut Incident, at: Timestamp, audience: Audience, reason: &str, delivered: bool) {
+    if let Some(notice) = state.notices.get_mut(&(audience as i32, reason.to_owned())) {
+        notice.settled_at.get_or_insert(at);
+        notice.delivered |= delivered;
+    }
+}
