@@ -104,9 +104,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let headers = envelope().headers();
-        let get = |name: &'static str| {
-            headers.iter().find(|(n, _)| *n == name && name != "ce-id").map(|(_, v)| v.as_str())
-        };
+        let get = |name: &'static str| headers.iter().find(|(n, _)| *n == name && name != "ce-id").map(|(_, v)| v.as_str());
         assert_eq!(Envelope::from_headers(get), Err(EnvelopeError::Missing("ce-id")));
     }
 }

@@ -197,7 +197,8 @@ impl IncidentSubject {
     pub fn parse(subject: &str) -> Result<(Self, &str), SubjectError> {
         let wrong = || SubjectError { subject: subject.to_owned(), what: "an incident" };
         let parts: Vec<&str> = subject.split('.').collect();
-        let ["lastgood", "incident" | "timer" | "fired", cluster, namespace, kind, workload, incident, last] = parts.as_slice() else {
+        let ["lastgood", "incident" | "timer" | "fired", cluster, namespace, kind, workload, incident, last] = parts.as_slice()
+        else {
             return Err(wrong());
         };
         let incident = incident.parse().map_err(|_| wrong())?;
@@ -232,8 +233,12 @@ pub fn parse_ledger(subject: &str) -> Result<(WorkloadRef, &str), SubjectError> 
     let ["lastgood", "ledger", cluster, namespace, kind, workload, event_type] = parts.as_slice() else {
         return Err(SubjectError { subject: subject.to_owned(), what: "the ledger" });
     };
-    let workload =
-        WorkloadRef { cluster: name(cluster), namespace: name(namespace), kind: kind_name(kind).to_owned(), name: name(workload) };
+    let workload = WorkloadRef {
+        cluster: name(cluster),
+        namespace: name(namespace),
+        kind: kind_name(kind).to_owned(),
+        name: name(workload),
+    };
     Ok((workload, event_type))
 }
 

@@ -90,7 +90,8 @@ impl Ledger {
     /// The newest version that has proved itself and is not the current one.
     #[must_use]
     pub fn choose(&self, current_hash: &str) -> Choice<'_> {
-        let mut newest_first: Vec<_> = self.versions.values().filter(|known| known.version.template_hash != current_hash).collect();
+        let mut newest_first: Vec<_> =
+            self.versions.values().filter(|known| known.version.template_hash != current_hash).collect();
         newest_first.sort_by_key(|known| std::cmp::Reverse(known.last_current));
         let mut refused = Vec::new();
         for known in newest_first {

@@ -43,10 +43,7 @@ pub fn images(template: &Value) -> Vec<contracts::v1::ContainerImage> {
         .into_iter()
         .filter_map(|list| template.pointer(&format!("/spec/{list}")).and_then(Value::as_array))
         .flatten()
-        .map(|container| contracts::v1::ContainerImage {
-            container: text(container, "name"),
-            image: text(container, "image"),
-        })
+        .map(|container| contracts::v1::ContainerImage { container: text(container, "name"), image: text(container, "image") })
         .collect()
 }
 

@@ -28,8 +28,13 @@ pub fn pending_deadlines(state: &Incident) -> Vec<(DeadlineKind, Timestamp)> {
             pending.push((DeadlineKind::Decide, after(opened.at, state.allowed(|d| d.decide.as_ref(), DECIDE))));
         }
         Phase::Planned => pending.extend(planned(state)),
-        Phase::Acting => pending.extend(acting_until(state).map(|at| (DeadlineKind::Rollback, backstop(at, state.allowed(|d| d.rollback.as_ref(), ROLLBACK))))),
-        Phase::Verifying => pending.extend(verifying_until(state).map(|at| (DeadlineKind::Verify, backstop(at, state.allowed(|d| d.verify.as_ref(), VERIFY))))),
+        Phase::Acting => pending.extend(
+            acting_until(state)
+                .map(|at| (DeadlineKind::Rollback, backstop(at, state.allowed(|d| d.rollback.as_ref(), ROLLBACK)))),
+        ),
+        Phase::Verifying => pending.extend(
+            verifying_until(state).map(|at| (DeadlineKind::Verify, backstop(at, state.allowed(|d| d.verify.as_ref(), VERIFY)))),
+        ),
         Phase::Mitigated => {
             let allowed = state.allowed(|d| d.resolve.as_ref(), RESOLVE);
             pending.extend(state.mitigated_at.map(|at| (DeadlineKind::Resolve, after(at, allowed))));
@@ -67,7 +72,8 @@ fn planned(state: &Incident) -> Vec<(DeadlineKind, Timestamp)> {
 
 fn telling(state: &Incident) -> Vec<(DeadlineKind, Timestamp)> {
     let mut pending = Vec::new();
-    if let Some(at) = state.notices.values().filter(|notice| notice.settled_at.is_none()).map(|notice| notice.requested_at).max() {
+    if let Some(at) = state.notices.values().filter(|notice| notice.settled_at.is_none()).map(|notice| notice.requested_at).max()
+    {
         pending.push((DeadlineKind::Notify, after(at, state.allowed(|d| d.notify.as_ref(), NOTIFY))));
     }
     if let Some(at) = awaits_acknowledgement(state) {

@@ -27,7 +27,9 @@ fn direct(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fac
             _ => Err(Refusal::AlreadySo),
         },
         _ if phase == Phase::Absent => illegal(),
-        Command::IdentifyCurrent(_) | Command::FindPrevious(_) | Command::MissPrevious(_) | Command::Plan(_) => prepare(state, command),
+        Command::IdentifyCurrent(_) | Command::FindPrevious(_) | Command::MissPrevious(_) | Command::Plan(_) => {
+            prepare(state, command)
+        }
         Command::Halt { reason, detail, would_do } => halt(state, *reason, detail, would_do, command.name()),
         Command::StartAttempt(intent) => start(state, intent, now),
         Command::ReportBadPodsDown(_)
@@ -43,7 +45,9 @@ fn direct(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fac
         Command::UpdateStatus(_) | Command::CleanUp(_) => tidy(state, command),
         Command::JoinAlerts(occurrences) => join(state, occurrences),
         Command::ResolveAlert(fact) => resolve(state, fact),
-        Command::StillFiring { fingerprint } => follow::still_firing(state, fingerprint, now).map_or(Err(Refusal::AlreadySo), one),
+        Command::StillFiring { fingerprint } => {
+            follow::still_firing(state, fingerprint, now).map_or(Err(Refusal::AlreadySo), one)
+        }
         Command::Supersede(fact) => match phase {
             _ if state.superseded.is_some() => Err(Refusal::AlreadySo),
             Phase::Ended(_) | Phase::Closed(_) => illegal(),
@@ -56,6 +60,7 @@ fn direct(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fac
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it ends the arms of `decide`, which can refuse")]
 fn one(fact: impl Into<Fact>) -> Result<Vec<Fact>, Refusal> {
     Ok(vec![fact.into()])
 }
@@ -118,7 +123,10 @@ fn start(state: &Incident, intent: &v1::RollbackStarted, now: Timestamp) -> Resu
         return Err(Refusal::Invalid { field: "workload_uid", reason: "is not the planned workload's; it was recreated".into() });
     }
     if plan.from.as_ref().is_some_and(|from| from.template_hash != intent.template_hash) {
-        return Err(Refusal::Invalid { field: "template_hash", reason: "is not the planned one; somebody changed the template".into() });
+        return Err(Refusal::Invalid {
+            field: "template_hash",
+            reason: "is not the planned one; somebody changed the template".into(),
+        });
     }
     one(intent.clone())
 }
@@ -127,9 +135,9 @@ fn report(state: &Incident, command: &Command) -> Result<Vec<Fact>, Refusal> {
     let phase = state.phase();
     let progress = &state.progress;
     let (given, known, fact): (u32, bool, Fact) = match command {
-        Command::ReportBadPodsDown(f) => (f.attempt, progress.bad_pods_down.is_some(), f.clone().into()),
+        Command::ReportBadPodsDown(f) => (f.attempt, progress.bad_pods_down.is_some(), (*f).into()),
         Command::ReportDeployed(f) => (f.attempt, progress.deployed.is_some(), f.clone().into()),
-        Command::ReportPodsReady(f) => (f.attempt, progress.pods_ready.is_some(), f.clone().into()),
+        Command::ReportPodsReady(f) => (f.attempt, progress.pods_ready.is_some(), (*f).into()),
         Command::ReportTrafficShifted(f) => (f.attempt, progress.traffic_shifted.is_some(), f.clone().into()),
         _ => return Err(Refusal::Illegal { command: command.name(), phase }),
     };
@@ -256,7 +264,9 @@ fn record_delivery(state: &Incident, command: &Command) -> Result<Vec<Fact>, Ref
     match state.notice(audience, reason) {
         None => Err(Refusal::Invalid { field: "reason", reason: format!("no notification `{reason}` was asked for") }),
         Some(notice) if notice.delivered => Err(Refusal::AlreadySo),
-        Some(notice) if notice.settled_at.is_some() && matches!(command, Command::RecordUndelivered(_)) => Err(Refusal::AlreadySo),
+        Some(notice) if notice.settled_at.is_some() && matches!(command, Command::RecordUndelivered(_)) => {
+            Err(Refusal::AlreadySo)
+        }
         Some(_) => Ok(vec![fact]),
     }
 }

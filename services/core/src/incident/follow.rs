@@ -34,7 +34,9 @@ fn implied(state: &Incident) -> Option<Fact> {
         Phase::Verifying if state.verification_passed.is_some() => Some(v1::Mitigated {}.into()),
         Phase::Ended(outcome) => Some(match unasked(state, outcome) {
             Some(request) => request.into(),
-            None if may_close(state) => v1::IncidentClosed { outcome: outcome.into(), reason: ending_reason(state, outcome) }.into(),
+            None if may_close(state) => {
+                v1::IncidentClosed { outcome: outcome.into(), reason: ending_reason(state, outcome) }.into()
+            }
             None => return None,
         }),
         Phase::Closed(_) => {
@@ -66,7 +68,8 @@ fn ending_notices(state: &Incident, outcome: Outcome) -> Vec<v1::NotificationReq
         let summary = if detail.is_empty() { summary.to_owned() } else { format!("{summary}: {detail}") };
         request(Audience::OnCall, urgency, &key, summary, &runbook)
     };
-    let escalate = |notice: &v1::NotificationRequested| v1::NotificationRequested { audience: Audience::TeamLead.into(), ..notice.clone() };
+    let escalate =
+        |notice: &v1::NotificationRequested| v1::NotificationRequested { audience: Audience::TeamLead.into(), ..notice.clone() };
     match outcome {
         Outcome::Completed => vec![v1::NotificationRequested {
             runbook: String::new(),

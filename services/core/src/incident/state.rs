@@ -240,7 +240,8 @@ impl Incident {
     /// Whether this fingerprint opened it or joined it.
     #[must_use]
     pub fn owns(&self, fingerprint: &str) -> bool {
-        self.opened.as_ref().is_some_and(|opened| opened.trigger.fingerprint == fingerprint) || self.joined.contains_key(fingerprint)
+        self.opened.as_ref().is_some_and(|opened| opened.trigger.fingerprint == fingerprint)
+            || self.joined.contains_key(fingerprint)
     }
 
     /// The number of the last attempt; 0 before the first.
@@ -264,9 +265,6 @@ impl Incident {
     /// One of its deadlines' length; `fallback` where the opening fact doesn't say.
     #[must_use]
     pub fn allowed(&self, pick: impl Fn(&v1::Deadlines) -> Option<&prost_types::Duration>, fallback: Duration) -> Duration {
-        self.opened
-            .as_ref()
-            .and_then(|opened| contracts::time::duration_from_proto(pick(&opened.deadlines)))
-            .unwrap_or(fallback)
+        self.opened.as_ref().and_then(|opened| contracts::time::duration_from_proto(pick(&opened.deadlines))).unwrap_or(fallback)
     }
 }

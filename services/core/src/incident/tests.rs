@@ -1,1 +1,388 @@
-//! placeholder
+//! The state machine, by table (each arrow of the workflow) and by property (any sequence of commands).
+
+use contracts::v1::{self, Action, Audience, Outcome, Urgency, Verdict};
+use contracts::{DeadlineKind, Fact, HaltReason};
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::*;
+
+/// An incident with a clock that a test moves.
+#[derive(Clone, Default)]
+struct Case {
+    state: Incident,
+    now: Timestamp,
+    log: Vec<Fact>,
+}
+
+impl Case {
+    fn run(&mut self, command: &Command) -> Result<Vec<&'static str>, Refusal> {
+        let facts = decide(&self.state, command, self.now)?;
+        let names = facts.iter().map(Fact::event_type).collect();
+        for fact in facts {
+            let sequence = self.state.last_sequence + 1;
+            self.state = evolve(self.state.clone(), &Recorded { sequence, at: self.now, fact: fact.clone() });
+            self.log.push(fact);
+        }
+        Ok(names)
+    }
+
+    fn must(mut self, commands: &[Command]) -> Self {
+        for command in commands {
+            self.run(command).unwrap_or_else(|refusal| panic!("{}: {refusal}", command.name()));
+        }
+        self
+    }
+
+    fn later(mut self, seconds: i64) -> Self {
+        self.now = self.now.checked_add(SignedDuration::from_secs(seconds)).unwrap();
+        self
+    }
+}
+
+fn occurrence(fingerprint: &str) -> v1::Occurrence {
+    v1::Occurrence { fingerprint: fingerprint.into(), ..Default::default() }
+}
+
+fn version(hash: &str) -> v1::Version {
+    v1::Version { template_hash: hash.into(), ..Default::default() }
+}
+
+fn open() -> Command {
+    Command::Open(v1::AnomalyDetected { trigger: Some(occurrence("trigger")), deadlines: None, workload_uid: "uid".into() })
+}
+
+fn plan() -> Command {
+    Command::Plan(Box::new(v1::Plan {
+        from: Some(version("bad")),
+        to: Some(version("good")),
+        workload_uid: "uid".into(),
+        not_after: Some(contracts::time::to_proto(Timestamp::UNIX_EPOCH + SignedDuration::from_secs(120))),
+        ..Default::default()
+    }))
+}
+
+fn start(attempt: u32) -> Command {
+    Command::StartAttempt(v1::RollbackStarted {
+        attempt,
+        workload_uid: "uid".into(),
+        workload_generation: i64::from(attempt),
+        template_hash: "bad".into(),
+        target_template_hash: "good".into(),
+    })
+}
+
+fn check(name: &str, verdict: Verdict) -> Command {
+    Command::RecordCheck(v1::SmokeTestFinished { check: name.into(), verdict: verdict.into(), ..Default::default() })
+}
+
+fn resolved(fingerprint: &str) -> Command {
+    Command::ResolveAlert(v1::AlertResolved { fingerprint: fingerprint.into(), ..Default::default() })
+}
+
+fn delivered(audience: Audience, reason: &str) -> Command {
+    Command::RecordDelivery { audience, reason: reason.into(), channel: "test".into(), dedup_key: "k".into() }
+}
+
+fn acknowledge() -> Command {
+    Command::PersonAct(v1::PersonActed { action: Action::Acknowledge.into(), who: "sam".into(), ..Default::default() })
+}
+
+fn halt() -> Command {
+    Command::Halt { reason: HaltReason::MassFailure, detail: "12 workloads".into(), would_do: String::new() }
+}
+
+fn fail_rollback() -> Command {
+    Command::Fail(v1::RollbackFailed { attempt: 1, reason: "pods_not_ready".into(), ..Default::default() })
+}
+
+fn fail_verification() -> Command {
+    Command::FailVerification(v1::VerificationFailed { reason: "smoke_tests_failed".into(), failed_checks: vec!["home".into()] })
+}
+
+fn to_planned() -> Vec<Command> {
+    vec![
+        open(),
+        Command::IdentifyCurrent(v1::CurrentVersionIdentified::default()),
+        Command::FindPrevious(v1::PreviousVersionFound::default()),
+        plan(),
+    ]
+}
+
+fn to_shifted() -> Vec<Command> {
+    let mut commands = to_planned();
+    commands.extend([
+        start(1),
+        Command::ReportDeployed(v1::PreviousVersionDeployed { attempt: 1, ..Default::default() }),
+        Command::ReportBadPodsDown(v1::BadPodsScaledDown { attempt: 1, pods: 3 }),
+        Command::ReportPodsReady(v1::PodsReady { attempt: 1, ready: 3, desired: 3 }),
+        Command::ReportTrafficShifted(v1::TrafficShifted { attempt: 1, services: vec![] }),
+    ]);
+    commands
+}
+
+fn to_mitigated() -> Vec<Command> {
+    let mut commands = to_shifted();
+    commands.extend([check("home", Verdict::Passed), Command::PassVerification]);
+    commands
+}
+
+#[test]
+fn the_good_path_ends_completed_and_told() {
+    let mut case = Case::default()
+        .must(&to_mitigated())
+        .must(&[Command::UpdateStatus(v1::StatusUpdated::default()), Command::CleanUp(v1::OldResourcesCleaned::default())]);
+    assert_eq!(case.state.phase(), Phase::Mitigated);
+    assert_eq!(case.run(&resolved("trigger")).unwrap(), ["alert_resolved", "notification_requested"]);
+    assert_eq!(case.state.phase(), Phase::Ended(Outcome::Completed));
+    assert_eq!(case.state.notices.values().next().unwrap().urgency, Urgency::Inform);
+    assert_eq!(case.run(&delivered(Audience::OnCall, "completed")).unwrap(), ["on_call_notified", "incident_closed"]);
+    assert_eq!(case.state.phase(), Phase::Closed(Outcome::Completed));
+}
+
+#[test]
+fn a_missing_version_halts_pages_and_waits_for_somebody() {
+    let mut case = Case::default().must(&[open(), Command::IdentifyCurrent(v1::CurrentVersionIdentified::default())]);
+    let missing = Command::MissPrevious(v1::PreviousVersionMissing { considered: vec!["web:v1: never available".into()] });
+    assert_eq!(case.run(&missing).unwrap(), ["previous_version_missing", "rollback_halted", "notification_requested"]);
+    assert_eq!(case.run(&delivered(Audience::OnCall, "halted.previous_version_missing")).unwrap(), ["on_call_notified"]);
+    assert_eq!(case.run(&acknowledge()).unwrap(), ["person_acted", "incident_closed"]);
+    assert_eq!(case.state.phase(), Phase::Closed(Outcome::Halted));
+}
+
+#[test]
+fn what_nobody_acknowledges_goes_to_the_team_lead() {
+    let mut case = Case::default().must(&[open(), halt(), delivered(Audience::OnCall, "halted.mass_failure")]).later(899);
+    assert_eq!(case.run(&Command::PassDeadline(DeadlineKind::Acknowledge)), Err(Refusal::NotDue(DeadlineKind::Acknowledge)));
+    case = case.later(1);
+    assert_eq!(
+        case.run(&Command::PassDeadline(DeadlineKind::Acknowledge)).unwrap(),
+        ["deadline_passed", "notification_requested"]
+    );
+    assert_eq!(case.run(&delivered(Audience::TeamLead, "unacknowledged")).unwrap(), ["escalated", "incident_closed"]);
+}
+
+#[test]
+fn a_halted_incident_whose_alert_resolves_needs_nobody() {
+    let mut case = Case::default().must(&[open(), halt(), delivered(Audience::OnCall, "halted.mass_failure")]);
+    assert_eq!(case.run(&resolved("trigger")).unwrap(), ["alert_resolved", "incident_closed"]);
+}
+
+#[test]
+fn observing_informs_without_a_page() {
+    let observe = Command::Halt { reason: HaltReason::ObserveMode, detail: String::new(), would_do: "v2 → v1".into() };
+    let mut case = Case::default().must(&[open(), observe]);
+    assert_eq!(case.state.notices.values().next().unwrap().urgency, Urgency::Inform);
+    assert_eq!(case.run(&delivered(Audience::OnCall, "halted.observe_mode")).unwrap(), ["on_call_notified", "incident_closed"]);
+}
+
+#[test]
+fn a_failed_rollback_pages_the_on_call() {
+    let mut case = Case::default().must(&to_planned()).must(&[start(1)]);
+    assert_eq!(case.run(&fail_rollback()).unwrap(), ["rollback_failed", "notification_requested"]);
+    let notice = case.state.notice(Audience::OnCall, "failed.pods_not_ready").unwrap();
+    assert_eq!((notice.urgency, notice.request.runbook.as_str()), (Urgency::Page, "pods-not-ready"));
+}
+
+#[test]
+fn failed_verification_pages_the_team_lead_and_the_on_call() {
+    let mut case = Case::default().must(&to_shifted());
+    assert_eq!(
+        case.run(&fail_verification()).unwrap(),
+        ["verification_failed", "notification_requested", "notification_requested"]
+    );
+    let reason = "verification_failed.smoke_tests_failed";
+    case = case.must(&[delivered(Audience::TeamLead, reason)]);
+    assert_eq!(case.run(&delivered(Audience::OnCall, reason)).unwrap(), ["on_call_notified", "incident_closed"]);
+}
+
+#[test]
+fn no_check_and_no_data_never_pass() {
+    let mut case = Case::default().must(&to_shifted());
+    assert!(matches!(case.run(&Command::PassVerification), Err(Refusal::Invalid { .. })));
+    case = case.must(&[check("home", Verdict::Passed), check("errors", Verdict::NoData)]);
+    assert!(matches!(case.run(&Command::PassVerification), Err(Refusal::Invalid { .. })));
+}
+
+#[test]
+fn an_alert_that_goes_on_escalates_at_its_deadline() {
+    let mut case = Case::default()
+        .must(&to_mitigated())
+        .must(&[Command::UpdateStatus(v1::StatusUpdated::default()), Command::CleanUp(v1::OldResourcesCleaned::default())]);
+    case = case.later(900);
+    let facts = case.run(&Command::PassDeadline(DeadlineKind::Resolve)).unwrap();
+    assert_eq!(facts, ["deadline_passed", "notification_requested", "notification_requested"]);
+    assert!(case.state.notice(Audience::TeamLead, "unresolved.alert_still_firing").is_some());
+}
+
+#[test]
+fn a_persons_change_supersedes_until_the_end() {
+    for commands in [to_planned(), to_shifted(), to_mitigated()] {
+        let mut case = Case::default().must(&commands);
+        let facts = case.run(&Command::Supersede(v1::Superseded { what: "template".into(), ..Default::default() })).unwrap();
+        assert_eq!(facts, ["superseded", "notification_requested"]);
+        assert!(matches!(case.run(&start(2)), Err(Refusal::Illegal { .. })));
+        assert_eq!(case.run(&delivered(Audience::OnCall, "superseded")).unwrap(), ["on_call_notified", "incident_closed"]);
+    }
+}
+
+#[test]
+fn attempts_are_numbered_and_an_expired_plan_is_not_begun() {
+    let mut case = Case::default().must(&to_planned());
+    assert_eq!(case.run(&start(2)), Err(Refusal::WrongAttempt { given: 2, expected: 1 }));
+    let mut expired = case.clone().later(121);
+    assert!(matches!(expired.run(&start(1)), Err(Refusal::PlanExpired { .. })));
+    case = case.must(&[start(1)]).later(121);
+    assert_eq!(case.run(&start(1)), Err(Refusal::AlreadySo));
+    assert!(case.run(&start(2)).is_ok(), "a later attempt of a begun rollback is not a late start");
+}
+
+#[test]
+fn a_plan_to_the_running_version_is_refused() {
+    let mut commands = to_planned();
+    commands.pop();
+    let mut case = Case::default().must(&commands);
+    let Command::Plan(mut same) = plan() else { unreachable!() };
+    same.to = same.from.clone();
+    assert!(matches!(case.run(&Command::Plan(same)), Err(Refusal::Invalid { field: "plan.to", .. })));
+}
+
+#[test]
+fn closing_does_not_wait_for_ever_for_a_delivery() {
+    let mut case = Case::default().must(&to_planned());
+    case.run(&Command::Supersede(v1::Superseded::default())).unwrap();
+    case = case.later(120);
+    assert_eq!(case.run(&Command::PassDeadline(DeadlineKind::Notify)).unwrap(), ["deadline_passed", "incident_closed"]);
+    assert_eq!(
+        case.run(&delivered(Audience::OnCall, "superseded")).unwrap(),
+        ["on_call_notified"],
+        "a late delivery is still recorded"
+    );
+}
+
+#[test]
+fn an_alert_that_outlives_its_incident_escalates_once() {
+    let mut case = Case::default().must(&to_planned());
+    case = case.must(&[Command::Supersede(v1::Superseded::default()), delivered(Audience::OnCall, "superseded")]);
+    let still = Command::StillFiring { fingerprint: "trigger".into() };
+    assert_eq!(case.run(&still), Err(Refusal::AlreadySo), "the fix that superseded it needs time to show");
+    case = case.later(900);
+    assert_eq!(case.run(&still).unwrap(), ["notification_requested"]);
+    assert_eq!(case.run(&still), Err(Refusal::AlreadySo));
+}
+
+#[test]
+fn an_alert_on_the_restored_version_after_the_close_escalates_once() {
+    let mut case = Case::default().must(&to_mitigated()).must(&[
+        Command::UpdateStatus(v1::StatusUpdated::default()),
+        Command::CleanUp(v1::OldResourcesCleaned::default()),
+        resolved("trigger"),
+        delivered(Audience::OnCall, "completed"),
+    ]);
+    let joined = Command::JoinAlerts(vec![occurrence("another")]);
+    assert_eq!(case.run(&joined).unwrap(), ["alert_joined", "notification_requested"]);
+    assert_eq!(case.run(&Command::JoinAlerts(vec![occurrence("third")])).unwrap(), ["alert_joined"]);
+}
+
+#[test]
+fn every_notification_names_a_code_with_a_runbook_except_success() {
+    let mut case = Case::default().must(&[open(), halt()]);
+    assert_eq!(case.state.notices.values().next().unwrap().request.runbook, "mass-failure");
+    assert_eq!(case.run(&halt()), Err(Refusal::AlreadySo));
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    let reason = prop_oneof![
+        Just("completed"),
+        Just("superseded"),
+        Just("halted.mass_failure"),
+        Just("failed.pods_not_ready"),
+        Just("verification_failed.smoke_tests_failed"),
+        Just("unacknowledged"),
+    ];
+    let audience = prop_oneof![Just(Audience::OnCall), Just(Audience::TeamLead)];
+    let commands: Vec<Command> = to_mitigated()
+        .into_iter()
+        .chain([
+            Command::MissPrevious(v1::PreviousVersionMissing::default()),
+            start(2),
+            halt(),
+            fail_rollback(),
+            fail_verification(),
+            check("errors", Verdict::NoData),
+            Command::UpdateStatus(v1::StatusUpdated::default()),
+            Command::CleanUp(v1::OldResourcesCleaned::default()),
+            Command::JoinAlerts(vec![occurrence("another")]),
+            resolved("trigger"),
+            resolved("another"),
+            Command::StillFiring { fingerprint: "trigger".into() },
+            Command::Supersede(v1::Superseded::default()),
+            Command::Announce(v1::Announced { channel: "c".into(), thread: "1".into() }),
+            Command::Announce(v1::Announced::default()),
+            acknowledge(),
+            Command::PersonAct(v1::PersonActed { action: Action::Decline.into(), ..Default::default() }),
+        ])
+        .chain(DeadlineKind::ALL.iter().copied().map(Command::PassDeadline))
+        .collect();
+    prop_oneof![
+        5 => proptest::sample::select(commands),
+        1 => (audience, reason).prop_map(|(audience, reason)| delivered(audience, reason)),
+    ]
+}
+
+/// What must hold of every state that decisions lead to.
+fn legal(case: &Case) -> Result<(), TestCaseError> {
+    let count = |event_type| case.log.iter().filter(|fact| fact.event_type() == event_type).count();
+    prop_assert!(count("incident_closed") <= 1, "closed twice");
+    prop_assert!(count("mitigated") <= 1 && count("rollback_planned") <= 1);
+    prop_assert!(count("rollback_failed") + count("rollback_halted") + count("superseded") + count("verification_failed") <= 1);
+    if case.state.closed.is_some() {
+        prop_assert!(count("notification_requested") >= 1, "closed and nobody was to be told");
+    }
+    if count("rollback_started") > 0 {
+        prop_assert!(count("rollback_planned") == 1, "acted without a plan");
+    }
+    if count("mitigated") > 0 {
+        prop_assert!(count("verification_passed") == 1 && count("traffic_shifted") == 1);
+    }
+    if case.state.is_open() {
+        prop_assert!(!pending_deadlines(&case.state).is_empty(), "open in {:?} with nothing to move it on", case.state.phase());
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_sequence_of_commands_leads_to_a_legal_state_and_can_end(commands in proptest::collection::vec((any_command(), 0..400_i64), 0..40)) {
+        let mut case = Case::default();
+        for (command, seconds) in std::iter::once(&(open(), 0)).chain(&commands) {
+            case = case.later(*seconds);
+            if case.run(command).is_ok() {
+                prop_assert!(case.run(command) .is_err() || matches!(command, Command::RecordDelivery { .. }), "{} is accepted twice", command.name());
+            }
+            legal(&case)?;
+        }
+        // With nobody doing anything any more, the deadlines alone must close it.
+        for _ in 0..20 {
+            let Some((kind, at)) = pending_deadlines(&case.state).into_iter().min_by_key(|(_, at)| *at) else { break };
+            case.now = case.now.max(at);
+            case.run(&Command::PassDeadline(kind)).map_err(|refusal| TestCaseError::fail(refusal.to_string()))?;
+            legal(&case)?;
+        }
+        prop_assert!(case.state.closed.is_some(), "stuck in {:?}", case.state.phase());
+    }
+
+    #[test]
+    fn folding_twice_over_a_redelivered_log_changes_no_phase(commands in proptest::collection::vec(any_command(), 0..30)) {
+        let mut case = Case::default().must(&[open()]);
+        for command in &commands {
+            let _ = case.run(command);
+        }
+        let refold = case.log.iter().chain(&case.log).fold(Incident::default(), |state, fact| {
+            evolve(state, &Recorded { sequence: 1, at: case.now, fact: fact.clone() })
+        });
+        prop_assert_eq!(refold.phase(), case.state.phase());
+    }
+}

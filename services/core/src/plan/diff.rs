@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-const SECRET_WORDS: &[&str] = &["PASSWORD", "PASSWD", "SECRET", "TOKEN", "CREDENTIAL", "PRIVATE", "API_KEY", "APIKEY", "ACCESS_KEY"];
+const SECRET_WORDS: &[&str] =
+    &["PASSWORD", "PASSWD", "SECRET", "TOKEN", "CREDENTIAL", "PRIVATE", "API_KEY", "APIKEY", "ACCESS_KEY"];
 const LONGEST_VALUE: usize = 160;
 
 /// One line a difference, from `from` to `to`: `~ path: old → new`, `- path: old`, `+ path: new`.
@@ -22,7 +23,11 @@ pub fn diff(from: &Value, to: &Value) -> Vec<String> {
             None => lines.push((path, format!("- {path}: {}", shown(path, old)))),
         }
     }
-    lines.extend(to.iter().filter(|(path, _)| !from.contains_key(*path)).map(|(path, new)| (path, format!("+ {path}: {}", shown(path, new)))));
+    lines.extend(
+        to.iter()
+            .filter(|(path, _)| !from.contains_key(*path))
+            .map(|(path, new)| (path, format!("+ {path}: {}", shown(path, new)))),
+    );
     lines.sort_by_key(|(path, _)| (rank(path), path.as_str()));
     lines.into_iter().map(|(_, line)| line).collect()
 }
@@ -59,7 +64,8 @@ fn walk(value: &Value, path: String, flat: &mut BTreeMap<String, String>) {
             for (key, value) in map {
                 // `name` is the item's identity and stands in its path already.
                 if !(path.ends_with(']') && key == "name") {
-                    let key = key.strip_prefix("spec").filter(|rest| rest.is_empty() && path.is_empty()).map_or(key.as_str(), |_| "");
+                    let key =
+                        key.strip_prefix("spec").filter(|rest| rest.is_empty() && path.is_empty()).map_or(key.as_str(), |_| "");
                     let dot = if path.is_empty() || key.is_empty() { "" } else { "." };
                     walk(value, format!("{path}{dot}{key}"), flat);
                 }
@@ -118,8 +124,10 @@ mod tests {
 
     #[test]
     fn the_same_template_has_no_difference() {
-        let one = json!({"metadata": {"labels": {"app": "web", "pod-template-hash": "1"}}, "spec": {"containers": [{"name": "a"}]}});
-        let two = json!({"metadata": {"labels": {"app": "web", "pod-template-hash": "2"}}, "spec": {"containers": [{"name": "a"}]}});
+        let one =
+            json!({"metadata": {"labels": {"app": "web", "pod-template-hash": "1"}}, "spec": {"containers": [{"name": "a"}]}});
+        let two =
+            json!({"metadata": {"labels": {"app": "web", "pod-template-hash": "2"}}, "spec": {"containers": [{"name": "a"}]}});
         assert_eq!(diff(&one, &two), Vec::<String>::new());
     }
 }
