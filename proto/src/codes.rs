@@ -149,6 +149,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_halt_and_failure_has_its_runbook_page() {
+        let pages = concat!(env!("CARGO_MANIFEST_DIR"), "/../runbooks");
+        let names = HaltReason::ALL.iter().map(|r| r.runbook()).chain(FailureReason::ALL.iter().map(|r| r.runbook()));
+        for name in names {
+            let page = std::fs::read_to_string(format!("{pages}/{name}.md")).unwrap_or_default();
+            assert!(page.contains("## What to do now"), "runbooks/{name}.md is missing or says nothing to do");
+        }
+    }
+
+    #[test]
     fn codes_and_words_are_inverse() {
         for reason in HaltReason::ALL {
             assert_eq!(HaltReason::parse(reason.code()), Some(*reason));
