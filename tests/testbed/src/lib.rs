@@ -14,7 +14,9 @@ pub mod prometheus;
 pub mod real_cluster;
 pub mod receivers;
 pub mod services;
+pub mod sim;
 pub mod tools;
 pub mod wait;
+pub mod workload;
 
 pub use error::Error;

@@ -1,0 +1,32 @@
+//! The test workload as a binary for a real cluster's image: reads `PORT`, `VERSION`, `BEHAVIOUR` and `HOSTNAME`.
+//!
+//! Built statically (`-C target-feature=+crt-static`). SIGTERM ends it at once with exit code 0.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use testbed::workload::{Identity, serve};
+
+fn var(name: &str, default: &str) -> String {
+    std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<ExitCode> {
+    let port: u16 = var("PORT", "8080").parse().context("PORT is not a port")?;
+    let identity = Identity {
+        version: var("VERSION", "v1"),
+        behaviour: var("BEHAVIOUR", "healthy").parse().context("BEHAVIOUR")?,
+        pod: var("HOSTNAME", "workload"),
+    };
+    // As the first process of a container, SIGTERM does nothing unless somebody listens for it.
+    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).context("SIGTERM")?;
+    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
+    tokio::select! {
+        code = serve(listener, identity, Arc::new(|line: &str| println!("{line}"))) => Ok(ExitCode::from(code)),
+        _ = term.recv() => Ok(ExitCode::SUCCESS),
+    }
+}

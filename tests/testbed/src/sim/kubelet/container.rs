@@ -1,0 +1,229 @@
+//! One container's life: pulling, running, being probed, crashing, backing off, starting again.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::image::{self, Program};
+use super::probe::{self, Pace};
+use crate::sim::Shared;
+use crate::sim::events;
+use crate::sim::ident;
+use crate::sim::json::Json as _;
+use crate::workload::{Behaviour, serve};
+
+/// How often a failing probe is told as an event: not every quarter of a second.
+const TELL_EVERY: u32 = 12;
+
+/// Everything a container's task needs.
+pub(super) struct Container {
+    pub(super) shared: Arc<Shared>,
+    pub(super) pod: Arc<Value>,
+    pub(super) spec: Value,
+    pub(super) index: usize,
+    pub(super) ip: IpAddr,
+    /// Takes the container's status whenever it changes.
+    pub(super) report: UnboundedSender<(usize, Value)>,
+}
+
+impl Container {
+    /// Lives until the task is dropped.
+    pub(super) async fn live(self) {
+        let program = image::program(&self.spec, self.pod.text("/metadata/name"));
+        let mut status = waiting(&self.spec);
+        let mut restarts = 0;
+        loop {
+            self.pull(&program, &mut status).await;
+            status.put("/restartCount", restarts);
+            let exit = self.run(&program, &mut status).await;
+            let id = status.text("/containerID").to_owned();
+            let started = status.at("/state/running/startedAt").clone();
+            let ended = json!({"terminated": {
+                "exitCode": exit, "reason": "Error", "startedAt": started, "finishedAt": ident::now_text(),
+                "containerID": id,
+            }});
+            status.put("/ready", false);
+            status.put("/started", false);
+            status.put("/state", ended.clone());
+            self.send(&status);
+            tokio::time::sleep(self.shared.timing.settle).await;
+            self.back_off(&mut status, ended, restarts).await;
+            restarts += 1;
+        }
+    }
+
+    fn send(&self, status: &Value) {
+        // The pod's task only goes away together with this one.
+        let _ = self.report.send((self.index, status.clone()));
+    }
+
+    fn emit(&self, reason: &str, message: &str) {
+        events::emit(&self.shared.store, &self.pod, "kubelet", reason, message);
+    }
+
+    /// Waits until the image can be pulled.
+    async fn pull(&self, program: &Program, status: &mut Value) {
+        let image = self.spec.text("/image");
+        let allowed = || {
+            let normally = program.identity.behaviour != Behaviour::Unpullable;
+            self.shared.pull_allowed(image).unwrap_or(normally)
+        };
+        let timing = self.shared.timing;
+        let mut pause = timing.backoff;
+        while !allowed() {
+            let message =
+                format!("rpc error: code = NotFound desc = failed to pull and unpack image {image:?}: {image}: not found");
+            self.emit("Failed", &format!("Failed to pull image {image:?}: {message}"));
+            self.wait(status, "ErrImagePull", &message);
+            tokio::time::sleep(timing.settle).await;
+            let message = format!("Back-off pulling image {image:?}");
+            self.emit("BackOff", &message);
+            self.wait(status, "ImagePullBackOff", &message);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(timing.backoff_limit);
+        }
+        self.emit("Pulled", &format!("Container image {image:?} already present on machine"));
+    }
+
+    fn wait(&self, status: &mut Value, reason: &str, message: &str) {
+        status.put("/state", json!({"waiting": {"reason": reason, "message": message}}));
+        self.send(status);
+    }
+
+    async fn back_off(&self, status: &mut Value, ended: Value, restarts: u32) {
+        let timing = self.shared.timing;
+        let pause = timing.backoff.saturating_mul(2_u32.saturating_pow(restarts)).min(timing.backoff_limit);
+        let (pod, container) = (self.pod.text("/metadata/name"), self.spec.text("/name"));
+        let namespace = self.pod.text("/metadata/namespace");
+        self.emit("BackOff", &format!("Back-off restarting failed container {container} in pod {pod}_{namespace}"));
+        status.put("/lastState", ended);
+        let message = format!("back-off {}s restarting failed container={container} pod={pod}_{namespace}", pause.as_secs_f32());
+        self.wait(status, "CrashLoopBackOff", &message);
+        tokio::time::sleep(pause).await;
+    }
+
+    /// Runs the container once and answers its exit code.
+    async fn run(&self, program: &Program, status: &mut Value) -> u8 {
+        let name = self.spec.text("/name");
+        let uid = self.pod.text("/metadata/uid");
+        self.shared.logs.start(uid, name);
+        status.put("/containerID", format!("simulated://{}", ident::sha256(&ident::uid())));
+        status.put("/imageID", image::image_id(self.spec.text("/image")));
+        status.put("/state", json!({"running": {"startedAt": ident::now_text()}}));
+        status.put("/started", true);
+        let listener = match TcpListener::bind((self.ip, program.port)).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                let line = format!("can't listen on port {}: {error}", program.port);
+                self.shared.logs.push(uid, name, &line);
+                return 1;
+            }
+        };
+        self.emit("Created", &format!("Created container: {name}"));
+        self.emit("Started", &format!("Started container {name}"));
+        let ready = self.spec.get("readinessProbe").is_none();
+        status.put("/ready", ready);
+        self.send(status);
+        let log = {
+            let (shared, uid, name) = (Arc::clone(&self.shared), uid.to_owned(), name.to_owned());
+            Arc::new(move |line: &str| shared.logs.push(&uid, &name, line))
+        };
+        tokio::select! {
+            exit = serve(listener, program.identity.clone(), log) => exit,
+            () = self.watch_liveness() => 137,
+            () = self.watch_readiness(status) => 1,
+        }
+    }
+
+    /// Keeps the readiness up to date; never ends.
+    async fn watch_readiness(&self, status: &mut Value) {
+        let Some(probe) = self.spec.get("readinessProbe") else {
+            return std::future::pending().await;
+        };
+        let pace = Pace::of(probe);
+        tokio::time::sleep(pace.delay).await;
+        let (mut good, mut bad, mut told) = (0, 0, 0_u32);
+        loop {
+            match probe::check(self.ip, &self.spec, probe).await {
+                Ok(()) => (good, bad, told) = (good + 1, 0, 0),
+                Err(why) => {
+                    (good, bad) = (0, bad + 1);
+                    if told % TELL_EVERY == 0 {
+                        self.emit("Unhealthy", &format!("Readiness probe failed: {why}"));
+                    }
+                    told += 1;
+                }
+            }
+            let ready = status.flag("/ready");
+            let now = if ready { bad < pace.failures } else { good >= pace.successes };
+            if now != ready {
+                status.put("/ready", now);
+                self.send(status);
+            }
+            tokio::time::sleep(pace.period).await;
+        }
+    }
+
+    /// Ends when the container has failed its liveness probe often enough.
+    async fn watch_liveness(&self) {
+        let Some(probe) = self.spec.get("livenessProbe") else {
+            return std::future::pending().await;
+        };
+        let pace = Pace::of(probe);
+        tokio::time::sleep(pace.delay).await;
+        let mut bad = 0;
+        while bad < pace.failures {
+            match probe::check(self.ip, &self.spec, probe).await {
+                Ok(()) => bad = 0,
+                Err(why) => {
+                    bad += 1;
+                    self.emit("Unhealthy", &format!("Liveness probe failed: {why}"));
+                }
+            }
+            tokio::time::sleep(pace.period).await;
+        }
+        let name = self.spec.text("/name");
+        self.emit("Killing", &format!("Container {name} failed liveness probe, will be restarted"));
+    }
+}
+
+/// The status of a container that hasn't started yet.
+pub(super) fn waiting(spec: &Value) -> Value {
+    json!({
+        "name": spec.text("/name"),
+        "image": spec.text("/image"),
+        "imageID": "",
+        "ready": false,
+        "started": false,
+        "restartCount": 0,
+        "lastState": {},
+        "state": {"waiting": {"reason": "ContainerCreating"}},
+    })
+}
+
+/// The status of an init container, which always succeeds at once here.
+pub(super) fn initialised(spec: &Value) -> Value {
+    let now = ident::now_text();
+    let mut status = waiting(spec);
+    status.put("/imageID", image::image_id(spec.text("/image")));
+    status.put("/ready", true);
+    status.put("/state", json!({"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now}}));
+    status
+}
+
+/// How the simulated kubelet paces itself; a real one is ten times slower.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    /// How long short-lived states stay visible.
+    pub(crate) settle: Duration,
+    /// The first back-off after a crash or a failed pull; it doubles.
+    pub(crate) backoff: Duration,
+    /// The longest back-off.
+    pub(crate) backoff_limit: Duration,
+    /// How long a deleted pod lives on.
+    pub(crate) termination: Duration,
+}

@@ -1,0 +1,71 @@
+//! What an image and a container's environment make of the test workload. Pure.
+
+use serde_json::Value;
+
+use crate::sim::ident;
+use crate::sim::json::Json as _;
+use crate::workload::{Behaviour, Identity, parse_image};
+
+/// A container's workload and where it listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Program {
+    pub(super) identity: Identity,
+    pub(super) port: u16,
+}
+
+/// Reads a container's spec. `VERSION`, `BEHAVIOUR` and `PORT` in its environment win over the image and the first port.
+pub(super) fn program(container: &Value, pod: &str) -> Program {
+    let (version, behaviour) = parse_image(container.text("/image"));
+    let variable = |name: &str| {
+        let variables = container.items("/env").iter();
+        let mut named = variables.filter(|v| v.text("/name") == name);
+        named.next_back().map(|v| v.text("/value")).filter(|value| !value.is_empty())
+    };
+    let behaviour = variable("BEHAVIOUR").map_or(behaviour, |name| {
+        // A behaviour that doesn't exist makes the binary exit at once.
+        name.parse().unwrap_or(Behaviour::Crashing)
+    });
+    let declared = u16::try_from(container.int("/ports/0/containerPort")).ok().filter(|port| *port > 0);
+    let port = variable("PORT").and_then(|port| port.parse().ok());
+    Program {
+        identity: Identity { version: variable("VERSION").map_or(version, str::to_owned), behaviour, pod: pod.to_owned() },
+        port: port.or(declared).unwrap_or(8080),
+    }
+}
+
+/// The image's id as a runtime tells it: the repository and a digest, here the hash of the whole name.
+pub(super) fn image_id(image: &str) -> String {
+    let name = image.split('@').next().unwrap_or(image);
+    let repository = match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => name,
+    };
+    format!("{repository}@sha256:{}", ident::sha256(image))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_environment_wins_over_the_image() {
+        let plain = program(&json!({"image": "web:v2-failing", "ports": [{"containerPort": 9000}]}), "p");
+        assert_eq!((plain.identity.behaviour, plain.port), (Behaviour::Failing, 9000));
+        let env = json!([{"name": "VERSION", "value": "v3"}, {"name": "BEHAVIOUR", "value": "slow"},
+            {"name": "PORT", "value": "81"}]);
+        let set = program(&json!({"image": "web:v2-failing", "env": env}), "p");
+        assert_eq!(set.identity.version, "v3");
+        assert_eq!((set.identity.behaviour, set.port), (Behaviour::Slow, 81));
+        assert_eq!(program(&json!({"image": "web"}), "p").port, 8080);
+    }
+
+    #[test]
+    fn image_ids_differ_by_tag_and_keep_the_repository() {
+        let one = image_id("docker.io/local/web:v1");
+        assert!(one.starts_with("docker.io/local/web@sha256:"), "{one}");
+        assert_ne!(one, image_id("docker.io/local/web:v2"));
+        assert!(image_id("localhost:5000/web").starts_with("localhost:5000/web@"));
+    }
+}
