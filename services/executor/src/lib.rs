@@ -1,1 +1,8 @@
-//! placeholder
+//! The executor: the only service that writes to workloads.
+//!
+//! Guarantees: it writes by the attempt rule only (`attempt`): the intent is on the log first, and a change that is not ours is
+//! never written over; it reports what it saw, never what it assumes; every step can be done again after a crash. Must not: choose
+//! a version, or judge whether the restored one works.
+
+pub mod attempt;
+pub mod strategies;
