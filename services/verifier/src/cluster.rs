@@ -1,0 +1,200 @@
+//! Looks at a Deployment, its ReplicaSets, pods and Services by live reads.
+//!
+//! Guarantees: every look lists anew, but for looks that several checks share within a moment; the restored version's pods are
+//! those owned by a ReplicaSet of the Deployment whose template hash is the plan's. Must not: write, or take an outage for a change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use contracts::v1::{Plan, Superseded, WorkloadRef};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::core::Selector;
+use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::definitions::ANNOTATION;
+use crate::eyes::{Eyes, NoLook};
+use crate::sight::{PodSight, ServiceSight, Sight};
+use crate::text::causes;
+
+/// How old a look may be to be shared.
+const SHARED_FOR: Duration = Duration::from_millis(200);
+
+/// Looks at one Deployment.
+pub struct KubeEyes {
+    client: kube::Client,
+    workload: WorkloadRef,
+    uid: String,
+    restored: String,
+    shared: Mutex<Option<(Instant, Arc<Sight>)>>,
+}
+
+impl KubeEyes {
+    /// Eyes for the workload that this plan restores.
+    #[must_use]
+    pub fn new(client: kube::Client, workload: WorkloadRef, plan: &Plan) -> Self {
+        let restored = plan.to.as_ref().map(|version| version.template_hash.clone()).unwrap_or_default();
+        Self { client, workload, uid: plan.workload_uid.clone(), restored, shared: Mutex::default() }
+    }
+
+    /// The Deployment, unless somebody changed it. Read as plain JSON: a typed read would drop fields that it doesn't know from
+    /// the template, and so change its hash.
+    async fn deployment(&self) -> Result<DynamicObject, NoLook> {
+        let resource = ApiResource::erase::<Deployment>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.workload.namespace, &resource);
+        let found = api.get_opt(&self.workload.name).await.map_err(|error| unseen("the Deployment", &error))?;
+        match changed(found.as_ref(), &self.uid, &self.restored) {
+            Some(what) => Err(NoLook::Changed(what)),
+            None => found.ok_or_else(|| NoLook::Unseen("the Deployment is not there".to_owned())),
+        }
+    }
+
+    async fn look_anew(&self) -> Result<Sight, NoLook> {
+        let deployment = self.deployment().await?;
+        let selected = ListParams::default().labels_from(&selector(&deployment)?);
+        let (client, namespace) = (|| self.client.clone(), self.workload.namespace.as_str());
+        let resource = ApiResource::erase::<ReplicaSet>(&());
+        let sets: Api<DynamicObject> = Api::namespaced_with(client(), namespace, &resource);
+        let pods: Api<Pod> = Api::namespaced(client(), namespace);
+        let services: Api<Service> = Api::namespaced(client(), namespace);
+        let everything = ListParams::default();
+        let (sets, pods, services) = tokio::join!(sets.list(&selected), pods.list(&selected), services.list(&everything));
+        let sets = sets.map_err(|error| unseen("the ReplicaSets", &error))?.items;
+        let pods = pods.map_err(|error| unseen("the pods", &error))?.items;
+        let services = services.map_err(|error| unseen("the Services", &error))?.items;
+        Ok(sight(&deployment, &self.restored, &sets, &pods, &services))
+    }
+}
+
+#[async_trait]
+impl Eyes for KubeEyes {
+    async fn look(&self) -> Result<Arc<Sight>, NoLook> {
+        // Held while looking: checks that ask at the same time share one look.
+        let mut shared = self.shared.lock().await;
+        if let Some((at, sight)) = shared.as_ref()
+            && at.elapsed() < SHARED_FOR
+        {
+            return Ok(Arc::clone(sight));
+        }
+        let sight = Arc::new(self.look_anew().await?);
+        *shared = Some((Instant::now(), Arc::clone(&sight)));
+        Ok(sight)
+    }
+
+    async fn smoke_tests(&self) -> Result<Option<String>, NoLook> {
+        let annotations = self.deployment().await?.metadata.annotations;
+        Ok(annotations.and_then(|mut annotations| annotations.remove(ANNOTATION)))
+    }
+}
+
+fn unseen(what: &str, error: &kube::Error) -> NoLook {
+    NoLook::Unseen(format!("{what} can't be read: {}", causes(error)))
+}
+
+fn selector(deployment: &DynamicObject) -> Result<Selector, NoLook> {
+    let selector = deployment.data.pointer("/spec/selector").cloned().unwrap_or(Value::Null);
+    serde_json::from_value::<LabelSelector>(selector)
+        .map_err(|error| error.to_string())
+        .and_then(|selector| Selector::try_from(selector).map_err(|error| error.to_string()))
+        .map_err(|error| NoLook::Unseen(format!("the Deployment's selector can't be read: {error}")))
+}
+
+/// Whether somebody changed the workload since it was restored.
+#[must_use]
+pub fn changed(deployment: Option<&DynamicObject>, uid: &str, restored: &str) -> Option<Superseded> {
+    let generation = deployment.and_then(|deployment| deployment.metadata.generation).unwrap_or(0);
+    let say = |what: &str, detail: &str| {
+        Some(Superseded { what: what.to_owned(), detail: detail.to_owned(), workload_generation: generation })
+    };
+    let Some(deployment) = deployment else { return say("deleted", "the Deployment was deleted while it was verified") };
+    if deployment.metadata.deletion_timestamp.is_some() {
+        return say("deleted", "the Deployment is being deleted");
+    }
+    if deployment.metadata.uid.as_deref() != Some(uid) {
+        return say("uid", "the Deployment was deleted and created anew");
+    }
+    let template = deployment.data.pointer("/spec/template").unwrap_or(&Value::Null);
+    if lastgood_core::template::hash(template) != restored {
+        return say("template", "the pod template is not the restored version's any more");
+    }
+    if deployment.data.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) {
+        return say("paused", "somebody paused the Deployment");
+    }
+    None
+}
+
+/// What these objects come to.
+#[must_use]
+pub fn sight(deployment: &DynamicObject, restored: &str, sets: &[DynamicObject], pods: &[Pod], services: &[Service]) -> Sight {
+    let owner = deployment.metadata.uid.as_deref().unwrap_or_default();
+    let restored_sets: BTreeSet<&str> = sets
+        .iter()
+        .filter(|set| owned_by(&set.metadata, |uid| uid == owner))
+        .filter(|set| lastgood_core::template::hash(set.data.pointer("/spec/template").unwrap_or(&Value::Null)) == restored)
+        .filter_map(|set| set.metadata.uid.as_deref())
+        .collect();
+    let pods: Vec<&Pod> = pods
+        .iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && owned_by(&pod.metadata, |uid| restored_sets.contains(uid)))
+        .filter(|pod| !matches!(phase(pod), "Failed" | "Succeeded"))
+        .collect();
+    let services = services.iter().filter(|service| pods.iter().any(|pod| selects(service, pod))).map(service_sight).collect();
+    // The API server writes the default, 1, by itself.
+    let desired = deployment.data.pointer("/spec/replicas").and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
+    Sight { desired, pods: pods.into_iter().map(pod_sight).collect(), services }
+}
+
+fn owned_by(metadata: &ObjectMeta, is: impl Fn(&str) -> bool) -> bool {
+    metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true) && is(&owner.uid))
+}
+
+fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+fn pod_sight(pod: &Pod) -> PodSight {
+    let status = pod.status.clone().unwrap_or_default();
+    let containers: Vec<ContainerStatus> =
+        status.init_container_statuses.into_iter().chain(status.container_statuses).flatten().collect();
+    let ready = status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    PodSight {
+        name: pod.metadata.name.clone().unwrap_or_default(),
+        address: status.pod_ip.and_then(|address| address.parse().ok()),
+        ready,
+        restarts: containers.iter().map(|container| u32::try_from(container.restart_count).unwrap_or(0)).sum(),
+        trouble: if ready { None } else { containers.iter().find_map(trouble) },
+    }
+}
+
+/// What keeps a container from running, but for the steps of an ordinary start.
+fn trouble(container: &ContainerStatus) -> Option<String> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?.reason.clone()?;
+    (!matches!(waiting.as_str(), "ContainerCreating" | "PodInitializing")).then_some(waiting)
+}
+
+fn selects(service: &Service, pod: &Pod) -> bool {
+    let none = BTreeMap::new();
+    let labels = pod.metadata.labels.as_ref().unwrap_or(&none);
+    let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    selector.is_some_and(|selector| !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value)))
+}
+
+fn service_sight(service: &Service) -> ServiceSight {
+    let spec = service.spec.clone().unwrap_or_default();
+    let ports = spec.ports.unwrap_or_default();
+    ServiceSight {
+        name: service.metadata.name.clone().unwrap_or_default(),
+        address: spec.cluster_ip.and_then(|address| address.parse().ok()),
+        ports: ports
+            .iter()
+            .filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
+            .filter_map(|port| u16::try_from(port.port).ok())
+            .collect(),
+    }
+}
