@@ -1,0 +1,141 @@
+//! Dead letters: what could not be decoded or processed, kept for people with its reason.
+//!
+//! Guarantees: a dead letter holds the whole message; replaying one wakes the consumer that gave it up, with the original's
+//! subject, sequence and time, and appends nothing to the original's stream. Must not: decide that a message is dead.
+
+use std::collections::BTreeMap;
+
+use async_nats::HeaderMap;
+use contracts::subjects::{self, streams};
+use contracts::v1;
+use prost::Message;
+
+use super::wire::envelope_headers;
+use super::{AppendError, Bus, Delivery, ReadError, Stored};
+
+/// Where replayed dead letters go: `lastgood.redelivery.<service>.<durable>`.
+pub const REDELIVERY_PREFIX: &str = "lastgood.redelivery";
+
+const CONSUMER: &str = "Lastgood-Consumer";
+const SUBJECT: &str = "Lastgood-Original-Subject";
+const STREAM: &str = "Lastgood-Original-Stream";
+const SEQUENCE: &str = "Lastgood-Original-Sequence";
+const TIME: &str = "Lastgood-Original-Time";
+
+/// A dead letter in its stream.
+#[derive(Debug, Clone)]
+pub struct DeadLetterEntry {
+    /// Its sequence in the dead-letter stream, for [`Bus::replay`].
+    pub sequence: u64,
+    /// When it was given up.
+    pub at: jiff::Timestamp,
+    /// What it was, and why.
+    pub letter: v1::DeadLetter,
+}
+
+/// The subject that wakes one durable of one service.
+pub(super) fn redelivery(service: &str, durable: &str) -> String {
+    format!("{REDELIVERY_PREFIX}.{service}.{durable}")
+}
+
+/// The original of a replayed dead letter, with its stream; `None` for anything else.
+pub(super) fn original(stored: &Stored) -> Option<(String, Stored)> {
+    if !stored.subject.starts_with(REDELIVERY_PREFIX) {
+        return None;
+    }
+    let original = Stored {
+        subject: stored.header(SUBJECT)?.to_owned(),
+        sequence: stored.header(SEQUENCE)?.parse().ok()?,
+        at: stored.header(TIME)?.parse().ok()?,
+        headers: stored.headers.clone(),
+        data: stored.data.clone(),
+    };
+    Some((stored.header(STREAM)?.to_owned(), original))
+}
+
+impl Bus {
+    /// Stores a dead letter of one of this service's durables. Storing the same one twice stores it once.
+    pub async fn dead_letter(&self, durable: &str, delivery: &Delivery, reason: &str) -> Result<(), AppendError> {
+        let mut headers: BTreeMap<String, String> = BTreeMap::new();
+        for (name, values) in delivery.stored.headers.iter() {
+            if let Some(value) = values.first() {
+                headers.insert(name.to_string(), value.to_string());
+            }
+        }
+        let durable = durable.strip_suffix("-redelivery").unwrap_or(durable);
+        headers.insert(CONSUMER.to_owned(), durable.to_owned());
+        headers.insert(TIME.to_owned(), delivery.stored.at.to_string());
+        let letter = v1::DeadLetter {
+            service: self.service().to_owned(),
+            stream: delivery.stream.clone(),
+            sequence: delivery.sequence(),
+            subject: delivery.subject().to_owned(),
+            reason: reason.to_owned(),
+            headers,
+            data: delivery.stored.data.to_vec(),
+        };
+        let mut envelope = envelope_headers(&self.envelope(self.ids().event(), "lastgood.v1.DeadLetter"));
+        // The delivering sequence, so that a replay that fails again is a dead letter again.
+        let id = format!("{durable}/{}/{}/{}", delivery.stream, delivery.sequence(), delivery.delivered_sequence);
+        envelope.insert("Nats-Msg-Id", id.as_str());
+        self.store(subjects::dead(self.service()), envelope, letter.encode_to_vec().into()).await.map(drop)
+    }
+
+    /// All dead letters of all services, oldest first; ones that are not readable are passed over with a log line.
+    pub async fn dead_letters(&self) -> Result<Vec<DeadLetterEntry>, ReadError> {
+        let stored = self.read(streams::DEAD, subjects::ALL_DEAD, 1, None).await?;
+        Ok(stored.iter().filter_map(entry).collect())
+    }
+
+    /// Delivers a dead letter's message again to the consumer that gave it up. Its own stream is not touched.
+    pub async fn replay(&self, sequence: u64) -> Result<(), ReplayError> {
+        let stored = self.message(streams::DEAD, sequence).await?;
+        let entry = stored.as_ref().and_then(entry).ok_or(ReplayError::NoSuchLetter { sequence })?;
+        let letter = entry.letter;
+        let get = |name: &str| letter.headers.get(name).cloned().ok_or(ReplayError::NoSuchLetter { sequence });
+        let (durable, time) = (get(CONSUMER)?, get(TIME)?);
+        let mut headers = HeaderMap::new();
+        for (name, value) in &letter.headers {
+            // The server's own headers are instructions to it, and would be obeyed.
+            if !name.starts_with("Nats-") && !name.starts_with("Lastgood-") {
+                headers.insert(name.as_str(), value.as_str());
+            }
+        }
+        headers.insert(SUBJECT, letter.subject.as_str());
+        headers.insert(STREAM, letter.stream.as_str());
+        headers.insert(SEQUENCE, letter.sequence.to_string().as_str());
+        headers.insert(TIME, time.as_str());
+        self.store(redelivery(&letter.service, &durable), headers, letter.data.into()).await?;
+        Ok(())
+    }
+}
+
+/// Why a dead letter was not replayed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReplayError {
+    /// There is none at this sequence.
+    #[error("there is no dead letter {sequence}")]
+    NoSuchLetter {
+        /// Which was asked for.
+        sequence: u64,
+    },
+    /// It could not be read.
+    #[error("the dead letter could not be read")]
+    Read(#[from] ReadError),
+    /// It could not be sent.
+    #[error("the dead letter could not be delivered again")]
+    Send(#[from] AppendError),
+}
+
+fn entry(stored: &Stored) -> Option<DeadLetterEntry> {
+    match v1::DeadLetter::decode(stored.data.clone()) {
+        Ok(letter) if stored.subject.starts_with("lastgood.dead.") => {
+            Some(DeadLetterEntry { sequence: stored.sequence, at: stored.at, letter })
+        }
+        Ok(_) => None,
+        Err(error) => {
+            tracing::warn!(sequence = stored.sequence, %error, "a dead letter can't be read");
+            None
+        }
+    }
+}

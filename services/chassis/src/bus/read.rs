@@ -1,0 +1,262 @@
+//! Reading: from the leader, or in batches from any replica that is new enough.
+//!
+//! Guarantees: [`Bus::last`] is the leader's answer; [`Bus::read`] returns only what reaches the sequence asked for. Every wait has
+//! a deadline. Must not: interpret what it reads.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, StatusCode};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use contracts::{Envelope, EnvelopeError};
+use futures::StreamExt;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::{Instant, timeout_at};
+
+use super::Bus;
+use super::wire::{ApiError, WireError, parse_headers};
+
+/// Messages a batched direct get.
+const PAGE: usize = 1000;
+
+/// A stored message.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Where it was published.
+    pub subject: String,
+    /// Its sequence in the stream.
+    pub sequence: u64,
+    /// When the stream stored it: the time that decisions use.
+    pub at: Timestamp,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub data: Bytes,
+}
+
+impl Stored {
+    /// A header's value.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(async_nats::HeaderValue::as_str)
+    }
+
+    /// The envelope, or what is wrong with it.
+    pub fn envelope(&self) -> Result<Envelope, EnvelopeError> {
+        Envelope::from_headers(|name| self.header(name))
+    }
+
+    /// The subject's last token, which is the event type of facts.
+    #[must_use]
+    pub fn event_type(&self) -> &str {
+        self.subject.rsplit('.').next().unwrap_or_default()
+    }
+}
+
+/// Why something could not be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// NATS is away.
+    #[error("NATS is unavailable: {0}")]
+    Unavailable(String),
+    /// No replica had the sequence in time.
+    #[error("{filter} was read up to {reached} and not to {wanted} in time")]
+    Stale {
+        /// What was read.
+        filter: String,
+        /// How far.
+        reached: u64,
+        /// How far it should be.
+        wanted: u64,
+    },
+    /// The server refused or the reply makes no sense.
+    #[error("the read was refused: {0}")]
+    Refused(String),
+}
+
+impl From<WireError> for ReadError {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Away(reason) => Self::Unavailable(reason),
+            WireError::Bad(reason) => Self::Refused(reason),
+        }
+    }
+}
+
+impl From<ApiError> for ReadError {
+    fn from(error: ApiError) -> Self {
+        if error.is_temporary() { Self::Unavailable(error.to_string()) } else { Self::Refused(error.to_string()) }
+    }
+}
+
+#[derive(Deserialize)]
+struct GetReply {
+    #[serde(default)]
+    error: Option<ApiError>,
+    #[serde(default)]
+    message: Option<RawMessage>,
+}
+
+#[derive(Deserialize)]
+struct RawMessage {
+    subject: String,
+    seq: u64,
+    #[serde(default)]
+    hdrs: Option<String>,
+    #[serde(default)]
+    data: Option<String>,
+    time: Timestamp,
+}
+
+impl Bus {
+    /// The last message on a filter (wildcards allowed), as the stream's leader has it.
+    pub async fn last(&self, stream: &str, filter: &str) -> Result<Option<Stored>, ReadError> {
+        self.get(stream, &json!({ "last_by_subj": filter })).await
+    }
+
+    /// The first message on a filter at or after this sequence, as the stream's leader has it.
+    pub(super) async fn next_from_leader(&self, stream: &str, filter: &str, from: u64) -> Result<Option<Stored>, ReadError> {
+        self.get(stream, &json!({ "seq": from, "next_by_subj": filter })).await
+    }
+
+    /// One message by its sequence, as the stream's leader has it.
+    pub async fn message(&self, stream: &str, sequence: u64) -> Result<Option<Stored>, ReadError> {
+        self.get(stream, &json!({ "seq": sequence })).await
+    }
+
+    async fn get(&self, stream: &str, body: &serde_json::Value) -> Result<Option<Stored>, ReadError> {
+        let reply: GetReply = self.api(&format!("STREAM.MSG.GET.{stream}"), body).await?;
+        match (reply.error, reply.message) {
+            (Some(error), _) if error.err_code == ApiError::NO_MESSAGE => Ok(None),
+            (Some(error), _) => Err(error.into()),
+            (None, Some(raw)) => stored(raw).map(Some),
+            (None, None) => Err(ReadError::Refused("a reply without a message".to_owned())),
+        }
+    }
+
+    /// All messages on a filter from a sequence on, oldest first. Reads again until it has reached `at_least` (which must be a
+    /// sequence that the filter matches), or without one the leader's last; [`ReadError::Stale`] at the request timeout.
+    pub async fn read(&self, stream: &str, filter: &str, from: u64, at_least: Option<u64>) -> Result<Vec<Stored>, ReadError> {
+        let deadline = Instant::now() + self.inner.config.request_timeout;
+        let (wanted, first) = match at_least {
+            Some(wanted) => (wanted, self.read_once(stream, filter, from, deadline).await),
+            None => {
+                let (last, first) = tokio::join!(self.last(stream, filter), self.read_once(stream, filter, from, deadline));
+                (last?.map_or(0, |stored| stored.sequence), first)
+            }
+        };
+        self.read_on(stream, filter, from, wanted, first?, deadline).await
+    }
+
+    /// Goes on reading until `wanted` is reached.
+    pub(crate) async fn read_on(
+        &self,
+        stream: &str,
+        filter: &str,
+        from: u64,
+        wanted: u64,
+        mut messages: Vec<Stored>,
+        deadline: Instant,
+    ) -> Result<Vec<Stored>, ReadError> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let reached = messages.last().map_or(0, |stored| stored.sequence);
+            if reached >= wanted || wanted < from {
+                return Ok(messages);
+            }
+            if Instant::now() + pause >= deadline {
+                return Err(ReadError::Stale { filter: filter.to_owned(), reached, wanted });
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
+            let next = reached.max(from.saturating_sub(1)) + 1;
+            messages.extend(self.read_once(stream, filter, next, deadline).await?);
+        }
+    }
+
+    /// All messages that the replica that answers has now.
+    pub(crate) async fn read_once(
+        &self,
+        stream: &str,
+        filter: &str,
+        from: u64,
+        deadline: Instant,
+    ) -> Result<Vec<Stored>, ReadError> {
+        let mut messages: Vec<Stored> = Vec::new();
+        loop {
+            let next = messages.last().map_or(from.max(1), |stored| stored.sequence + 1);
+            if !self.read_page(stream, filter, next, deadline, &mut messages).await? {
+                return Ok(messages);
+            }
+        }
+    }
+
+    /// Appends one page; true when there is more.
+    async fn read_page(
+        &self,
+        stream: &str,
+        filter: &str,
+        from: u64,
+        deadline: Instant,
+        messages: &mut Vec<Stored>,
+    ) -> Result<bool, ReadError> {
+        let away = |error: &dyn std::fmt::Display| ReadError::Unavailable(error.to_string());
+        let client = &self.inner.client;
+        let exchange = async {
+            let inbox = client.new_inbox();
+            let mut replies = client.subscribe(inbox.clone()).await.map_err(|e| away(&e))?;
+            let body = json!({ "seq": from, "next_by_subj": filter, "batch": PAGE }).to_string();
+            let subject = format!("$JS.API.DIRECT.GET.{stream}");
+            client.publish_with_reply(subject, inbox, body.into()).await.map_err(|e| away(&e))?;
+            let mut pending = 0;
+            while let Some(reply) = replies.next().await {
+                match reply.status {
+                    None => {
+                        let message = direct(reply)?;
+                        pending = message.header("Nats-Num-Pending").and_then(|n| n.parse().ok()).unwrap_or(0);
+                        messages.push(message);
+                    }
+                    Some(StatusCode::NOT_FOUND) => return Ok(false),
+                    Some(StatusCode::NO_RESPONDERS) => return Err(away(&"nobody answers direct gets")),
+                    // 204: the end of the batch.
+                    Some(status) if status.as_u16() == 204 => return Ok(pending > 0),
+                    Some(status) => {
+                        let what = reply.description.unwrap_or_default();
+                        return Err(ReadError::Refused(format!("direct get: {status} {what}")));
+                    }
+                }
+            }
+            Err(away(&"the connection ended"))
+        };
+        timeout_at(deadline, exchange).await.map_err(|_| away(&"no answer in time"))?
+    }
+}
+
+fn stored(raw: RawMessage) -> Result<Stored, ReadError> {
+    let decode = |text: Option<String>| {
+        STANDARD.decode(text.unwrap_or_default()).map_err(|e| ReadError::Refused(format!("a message that is not base64: {e}")))
+    };
+    Ok(Stored {
+        subject: raw.subject,
+        sequence: raw.seq,
+        at: raw.time,
+        headers: parse_headers(&decode(raw.hdrs)?),
+        data: decode(raw.data)?.into(),
+    })
+}
+
+fn direct(reply: async_nats::Message) -> Result<Stored, ReadError> {
+    let bad = |what: &str| ReadError::Refused(format!("a direct get's message without {what}"));
+    let headers = reply.headers.ok_or_else(|| bad("headers"))?;
+    let get = |name: &'static str| headers.get(name).map(async_nats::HeaderValue::as_str).ok_or_else(|| bad(name));
+    Ok(Stored {
+        subject: get("Nats-Subject")?.to_owned(),
+        sequence: get("Nats-Sequence")?.parse().map_err(|_| bad("a good Nats-Sequence"))?,
+        at: get("Nats-Time-Stamp")?.parse().map_err(|_| bad("a good Nats-Time-Stamp"))?,
+        headers,
+        data: reply.payload,
+    })
+}

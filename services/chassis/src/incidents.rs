@@ -1,0 +1,270 @@
+//! Incidents on the bus: load and fold, decide, append; the loop that every service's handlers share.
+//!
+//! Guarantees: a decision is made on a fold of all of the incident's facts, and appended only if nothing came between; one that
+//! lost is made again on what is there then. A fact of a type that this binary does not know stops everything about its incident.
+//! Must not: decide; `lastgood-core` does.
+
+use std::time::Duration;
+
+use contracts::subjects::{self, streams};
+use contracts::v1::WorkloadRef;
+use contracts::{DecodeError, Fact, IncidentId, IncidentSubject};
+use jiff::Timestamp;
+use lastgood_core::incident::{Command, Incident, Recorded, Refusal, decide, evolve};
+use tokio::time::Instant;
+
+use crate::bus::{AppendError, Appended, Bus, Group, HandleError, NewEvent, ReadError, Stored};
+
+/// How often a decision is made again after it lost; each time somebody else's was stored.
+const TRIES: u32 = 20;
+
+/// Reads and writes incidents; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Incidents {
+    bus: Bus,
+}
+
+/// An incident as the log has it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The fold.
+    pub incident: Incident,
+    /// The last sequence of the workload's filter: what an append expects.
+    pub expected: u64,
+    /// The facts, oldest first.
+    pub facts: Vec<Recorded>,
+}
+
+/// What a command came to.
+#[derive(Debug, Clone)]
+pub struct Executed {
+    /// The facts that were appended.
+    pub facts: Vec<Fact>,
+    /// Where; `None` when the decision was that there is nothing to add.
+    pub appended: Option<Appended>,
+    /// The incident before them.
+    pub before: Loaded,
+}
+
+/// Why an incident can't be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoadError {
+    /// NATS is away, or no replica is new enough.
+    #[error("the incident can't be read")]
+    Read(#[from] ReadError),
+    /// A newer binary has written on it: leave it alone.
+    #[error("the incident holds a fact that this binary does not know: {0}")]
+    UnknownFact(String),
+    /// A fact on it is damaged.
+    #[error("fact {sequence} of the incident is damaged: {reason}")]
+    Damaged {
+        /// Its sequence.
+        sequence: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Why a command made no facts.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ExecuteError {
+    /// The core refuses it.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// NATS is away.
+    #[error("NATS is unavailable: {0}")]
+    Unavailable(String),
+    /// A newer binary has written on the incident.
+    #[error("the incident holds a fact that this binary does not know: {0}")]
+    UnknownFact(String),
+    /// The log is damaged, or the append can never succeed.
+    #[error("{0}")]
+    Broken(String),
+    /// Others were faster every time.
+    #[error("lost against other writers {0} times")]
+    Contended(u32),
+}
+
+impl From<LoadError> for ExecuteError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Read(ReadError::Refused(reason)) => Self::Broken(reason),
+            LoadError::Read(away) => Self::Unavailable(away.to_string()),
+            LoadError::UnknownFact(what) => Self::UnknownFact(what),
+            LoadError::Damaged { .. } => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+impl From<ExecuteError> for HandleError {
+    fn from(error: ExecuteError) -> Self {
+        match error {
+            ExecuteError::Unavailable(_) => Self::outage(error),
+            ExecuteError::UnknownFact(_) => Self::LeaveAlone { reason: error.to_string() },
+            ExecuteError::Contended(_) => Self::retry(Duration::from_millis(200), error),
+            // Which refusals are success only the caller knows ([`ExecuteError::settled`]); one that it does not expect is looked at
+            // again, and by people in the end.
+            ExecuteError::Refused(_) | ExecuteError::Broken(_) => Self::retry(Duration::from_secs(1), error),
+        }
+    }
+}
+
+impl From<LoadError> for HandleError {
+    fn from(error: LoadError) -> Self {
+        ExecuteError::from(error).into()
+    }
+}
+
+impl Incidents {
+    /// Incidents on this bus.
+    #[must_use]
+    pub const fn new(bus: Bus) -> Self {
+        Self { bus }
+    }
+
+    /// The bus below.
+    #[must_use]
+    pub const fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// Reads and folds an incident, at least up to the sequence (in the incidents' stream) that woke the caller. An incident
+    /// without facts (not opened, or archived) is `Incident::default()`.
+    pub async fn load(&self, subject: &IncidentSubject, at_least: Option<u64>) -> Result<Loaded, LoadError> {
+        let (workload, own) = (subject.workload_filter(), subject.filter());
+        let deadline = self.deadline();
+        let (last, first) =
+            tokio::join!(self.bus.last(streams::INCIDENTS, &workload), self.bus.read_once(streams::INCIDENTS, &own, 1, deadline));
+        let (mut last, first) = (last?, first?);
+        if let Some(sequence) = at_least.filter(|sequence| last.as_ref().is_none_or(|last| last.sequence < *sequence)) {
+            last = self.catch_up(&workload, sequence, deadline).await?;
+        }
+        let Some(last) = last else {
+            return Ok(Loaded { incident: Incident::default(), expected: 0, facts: Vec::new() });
+        };
+        let wanted = match IncidentSubject::parse(&last.subject) {
+            Ok((newest, _)) if newest.incident == subject.incident => last.sequence,
+            // A newer incident of the workload follows: this one's own end is asked for after that was seen.
+            _ => self.bus.last(streams::INCIDENTS, &own).await?.map_or(0, |stored| stored.sequence),
+        };
+        let stored = self.bus.read_on(streams::INCIDENTS, &own, 1, wanted, first, deadline).await?;
+        let reached = stored.last().map_or(0, |stored| stored.sequence);
+        let facts = stored.iter().map(recorded).collect::<Result<Vec<_>, _>>()?;
+        let incident = facts.iter().fold(Incident::default(), evolve);
+        // What was read beyond the leader's answer is newer than it; if a stranger's fact lies between, the append is refused.
+        Ok(Loaded { incident, expected: last.sequence.max(reached), facts })
+    }
+
+    /// Asks the leader again until it knows of a sequence that somebody has seen, unless that was purged.
+    async fn catch_up(&self, filter: &str, sequence: u64, deadline: Instant) -> Result<Option<Stored>, ReadError> {
+        let mut pause = Duration::from_millis(2);
+        loop {
+            let gone = self.bus.message(streams::INCIDENTS, sequence).await?.is_none();
+            let last = self.bus.last(streams::INCIDENTS, filter).await?;
+            let reached = last.as_ref().map_or(0, |last| last.sequence);
+            if reached >= sequence || (gone && reached > 0) || (gone && self.passed(sequence).await?) {
+                return Ok(last);
+            }
+            if Instant::now() + pause >= deadline {
+                return Err(ReadError::Stale { filter: filter.to_owned(), reached, wanted: sequence });
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+    }
+
+    /// Whether the leader's stream has come past this sequence, so that a message missing there was purged.
+    async fn passed(&self, sequence: u64) -> Result<bool, ReadError> {
+        Ok(self.bus.last_sequence(streams::INCIDENTS).await? >= sequence)
+    }
+
+    /// The newest incident of a workload; `None` when there never was one (or it is archived).
+    pub async fn latest(&self, workload: &WorkloadRef) -> Result<Option<(IncidentSubject, Loaded)>, LoadError> {
+        self.newest_on(&subjects::workload_filter(workload)).await
+    }
+
+    /// An incident whose workload is not known.
+    pub async fn find(&self, incident: IncidentId) -> Result<Option<(IncidentSubject, Loaded)>, LoadError> {
+        self.newest_on(&subjects::any_workload_filter(incident)).await
+    }
+
+    async fn newest_on(&self, filter: &str) -> Result<Option<(IncidentSubject, Loaded)>, LoadError> {
+        let Some(last) = self.bus.last(streams::INCIDENTS, filter).await? else { return Ok(None) };
+        let damaged = |error: contracts::SubjectError| LoadError::Damaged { sequence: last.sequence, reason: error.to_string() };
+        let (subject, _) = IncidentSubject::parse(&last.subject).map_err(damaged)?;
+        let loaded = self.load(&subject, Some(last.sequence)).await?;
+        Ok(Some((subject, loaded)))
+    }
+
+    /// The last sequence of a workload's filter, for an append that opens an incident together with other facts.
+    pub async fn expected(&self, workload: &WorkloadRef) -> Result<u64, ReadError> {
+        let last = self.bus.last(streams::INCIDENTS, &subjects::workload_filter(workload)).await?;
+        Ok(last.map_or(0, |stored| stored.sequence))
+    }
+
+    /// Loads, decides and appends; again from the start when somebody else was faster.
+    pub async fn execute(
+        &self,
+        subject: &IncidentSubject,
+        at_least: Option<u64>,
+        command: &Command,
+        now: Timestamp,
+    ) -> Result<Executed, ExecuteError> {
+        let deadline = self.deadline();
+        let mut tried = 0;
+        loop {
+            let before = self.load(subject, at_least).await?;
+            let facts = decide(&before.incident, command, now).map_err(ExecuteError::Refused)?;
+            if facts.is_empty() {
+                return Ok(Executed { facts, appended: None, before });
+            }
+            match self.append(subject, before.expected, &facts).await {
+                Ok(appended) => return Ok(Executed { facts, appended: Some(appended), before }),
+                Err(AppendError::Lost) => {
+                    tried += 1;
+                    if tried >= TRIES || Instant::now() >= deadline {
+                        return Err(ExecuteError::Contended(tried));
+                    }
+                    tokio::time::sleep(self.bus.ids().jitter(Duration::from_millis(2 * u64::from(tried)))).await;
+                }
+                Err(AppendError::Refused(reason)) => return Err(ExecuteError::Broken(reason)),
+                Err(away) => return Err(ExecuteError::Unavailable(away.to_string())),
+            }
+        }
+    }
+
+    /// Appends facts to an incident under the workload's expectation.
+    pub async fn append(&self, subject: &IncidentSubject, expected: u64, facts: &[Fact]) -> Result<Appended, AppendError> {
+        self.bus.append(vec![self.group(subject, expected, facts)]).await
+    }
+
+    /// Facts of an incident as a group, to be appended together with others (occurrences).
+    #[must_use]
+    pub fn group(&self, subject: &IncidentSubject, expected: u64, facts: &[Fact]) -> Group {
+        let events = facts.iter().map(|fact| NewEvent::incident(self.bus.ids().event(), subject, fact)).collect();
+        Group { filter: subject.workload_filter(), expected, events }
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.bus.request_timeout()
+    }
+}
+
+impl ExecuteError {
+    /// Takes "the log says so already" for the success that it is for a redelivered message.
+    pub fn settled(result: Result<Executed, Self>) -> Result<Option<Executed>, Self> {
+        match result {
+            Ok(executed) => Ok(Some(executed)),
+            Err(Self::Refused(Refusal::AlreadySo)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn recorded(stored: &Stored) -> Result<Recorded, LoadError> {
+    match Fact::decode(stored.event_type(), &stored.data) {
+        Ok(fact) => Ok(Recorded { sequence: stored.sequence, at: stored.at, fact }),
+        Err(error @ DecodeError::UnknownType(_)) => Err(LoadError::UnknownFact(error.to_string())),
+        Err(DecodeError::Damaged { reason, .. }) => Err(LoadError::Damaged { sequence: stored.sequence, reason }),
+    }
+}
