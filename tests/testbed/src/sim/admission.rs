@@ -59,7 +59,7 @@ fn typed(kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
     if !object.is_object() {
         return Err(ApiError::bad_request("the body is not an object"));
     }
-    for (field, expected) in [("/apiVersion", kind.api_version()), ("/kind", kind.kind.clone())] {
+    for (field, expected) in [("/apiVersion", kind.api_version()), ("/kind", kind.name.clone())] {
         let given = object.text(field);
         if !given.is_empty() && given != expected {
             return Err(ApiError::bad_request(format!(

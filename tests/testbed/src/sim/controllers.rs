@@ -50,24 +50,21 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     };
     loop {
         let newest = *head.borrow_and_update();
-        match work.shared.store.changes(cursor) {
-            Ok(changes) => {
-                for change in &changes {
-                    cursor = change.version;
-                    work.note(change);
-                }
+        if let Ok(changes) = work.shared.store.changes(cursor) {
+            for change in &changes {
+                cursor = change.version;
+                work.note(change);
             }
-            Err(_) => {
-                cursor = newest;
-                work.relist();
-            }
+        } else {
+            cursor = newest;
+            work.relist();
         }
         work.due();
         while let Some(item) = work.ready.pop_first() {
             work.reconcile(&item);
         }
         let next = work.later.values().min().copied();
-        let next = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+        let next = next.unwrap_or_else(|| Instant::now() + Duration::from_hours(1));
         tokio::select! {
             changed = head.changed() => {
                 if changed.is_err() {

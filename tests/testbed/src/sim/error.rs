@@ -55,7 +55,7 @@ impl ApiError {
             causes.iter().map(|(field, why)| json!({"reason": "FieldValueInvalid", "message": why, "field": field})).collect();
         let mut error = Self::new(422, "Invalid", message).about(kind, name);
         error.details["causes"] = causes.into();
-        error.details["kind"] = kind.kind.as_str().into();
+        error.details["kind"] = kind.name.as_str().into();
         error
     }
 

@@ -8,6 +8,7 @@ use uuid::Uuid;
 const SAFE: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// The present.
+#[expect(clippy::disallowed_methods, reason = "a simulated cluster lives in real time; this is its only clock")]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
@@ -22,14 +23,20 @@ pub(crate) fn text(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// A fresh UUID; those made later sort later.
+#[expect(clippy::disallowed_methods, reason = "a cluster's uids are its own and nobody replays them")]
+fn fresh() -> Uuid {
+    Uuid::now_v7()
+}
+
 /// A fresh uid.
 pub(crate) fn uid() -> String {
-    Uuid::now_v7().to_string()
+    fresh().to_string()
 }
 
 /// Four fresh random bytes.
 pub(crate) fn random() -> [u8; 4] {
-    let bytes = Uuid::now_v7().into_bytes();
+    let bytes = fresh().into_bytes();
     [bytes[12], bytes[13], bytes[14], bytes[15]]
 }
 

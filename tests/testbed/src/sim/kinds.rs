@@ -16,7 +16,8 @@ pub(crate) struct Kind {
     pub(crate) version: String,
     pub(crate) plural: String,
     pub(crate) singular: String,
-    pub(crate) kind: String,
+    /// The singular in capitals: `Deployment`.
+    pub(crate) name: String,
     pub(crate) short: Vec<String>,
     pub(crate) namespaced: bool,
     /// Has a status subresource.
@@ -35,7 +36,7 @@ impl Kind {
 
     /// `Deployment.apps`, or `Pod` for the core group.
     pub(crate) fn qualified(&self) -> String {
-        if self.group.is_empty() { self.kind.clone() } else { format!("{}.{}", self.kind, self.group) }
+        if self.group.is_empty() { self.name.clone() } else { format!("{}.{}", self.name, self.group) }
     }
 }
 
@@ -70,7 +71,7 @@ pub(crate) fn built_in() -> Vec<Arc<Kind>> {
                 version: version.to_owned(),
                 plural: plural.to_owned(),
                 singular: kind.to_lowercase(),
-                kind: kind.to_owned(),
+                name: kind.to_owned(),
                 short: Some(short.to_owned()).filter(|s| !s.is_empty()).into_iter().collect(),
                 namespaced: flags.contains('n'),
                 status: flags.contains('s'),
@@ -98,7 +99,7 @@ pub(crate) fn from_definition(definition: &Value) -> Vec<Arc<Kind>> {
                 version: version.text("/name").to_owned(),
                 plural: plural.to_owned(),
                 singular: if singular.is_empty() { kind.to_lowercase() } else { singular.to_owned() },
-                kind: kind.to_owned(),
+                name: kind.to_owned(),
                 short: definition
                     .items("/spec/names/shortNames")
                     .iter()

@@ -156,7 +156,6 @@ fn reorder(field: &str, list: &mut [Value], order: &[Value]) {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use serde_json::json;
 

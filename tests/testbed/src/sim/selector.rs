@@ -130,7 +130,6 @@ pub(crate) fn selects_map(selector: &Value, labels: &Value) -> bool {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use serde_json::json;
 

@@ -11,7 +11,7 @@ pub enum Behaviour {
     Healthy,
     /// `/healthz` answers 503 for ever, so the pod never becomes ready.
     NeverReady,
-    /// Prints a panic and exits with 1 after about 300 ms.
+    /// Never ready; prints a panic and exits with 1 after about 300 ms.
     Crashing,
     /// The image can't be pulled (simulated cluster only; on a real one the image doesn't exist).
     Unpullable,

@@ -102,7 +102,9 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>>
             let text = if failing { "internal error" } else { "hello" };
             (code(failing, 500), "text/plain", format!("{text} from {}\n", app.identity.version))
         }
-        "/healthz" => (code(behaviour == Behaviour::NeverReady, 503), "text/plain", "health\n".to_owned()),
+        "/healthz" => {
+            (code(matches!(behaviour, Behaviour::NeverReady | Behaviour::Crashing), 503), "text/plain", "health\n".to_owned())
+        }
         "/smoke" => (code(behaviour == Behaviour::UnhealthySmoke, 500), "text/plain", "smoke\n".to_owned()),
         "/version" => (StatusCode::OK, "application/json", version(&app.identity)),
         "/metrics" => (StatusCode::OK, "text/plain; version=0.0.4", metrics(app)),

@@ -62,7 +62,7 @@ impl Form {
                 return table.to_string().into();
             }
             Self::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
-            Self::Whole => (format!("{}List", kind.kind), kind.api_version()),
+            Self::Whole => (format!("{}List", kind.name), kind.api_version()),
         };
         // Written by hand so that the objects need not be copied first.
         let mut text = format!(

@@ -76,7 +76,7 @@ fn resources(group: &str, version: &str, kinds: &[Arc<Kind>]) -> Value {
             "name": kind.plural,
             "singularName": kind.singular,
             "namespaced": kind.namespaced,
-            "kind": kind.kind,
+            "kind": kind.name,
             "verbs": VERBS,
             "shortNames": kind.short,
         });
@@ -94,7 +94,7 @@ fn resources(group: &str, version: &str, kinds: &[Arc<Kind>]) -> Value {
             }));
         };
         if kind.status {
-            subresource("status", &kind.kind, json!(["get", "patch", "update"]));
+            subresource("status", &kind.name, json!(["get", "patch", "update"]));
         }
         if kind.scale {
             subresource("scale", "Scale", json!(["get", "patch", "update"]));

@@ -78,12 +78,16 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bo
         }
     };
     let call = Call::read(&parts);
+    if call.content_type.contains("protobuf") {
+        let why = "the simulated cluster takes JSON only".to_owned();
+        return failure(&super::error::ApiError::unsupported_media_type(why));
+    }
     let body = match parse(&bytes, &call.content_type) {
         Ok(body) => body,
         Err(why) => return failure(&super::error::ApiError::bad_request(why)),
     };
     let journalled = (call.method != Method::GET).then(|| body.clone());
-    let response = verbs::perform(shared, &call, body).await.unwrap_or_else(|error| failure(&error));
+    let response = verbs::perform(shared, &call, body).unwrap_or_else(|error| failure(&error));
     if let Some(body) = journalled {
         shared.journal.push(JournalEntry {
             time: ident::now(),

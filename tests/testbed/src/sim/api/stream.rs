@@ -25,7 +25,7 @@ use crate::sim::selector::Selection;
 use crate::sim::store::{Change, Op};
 
 /// How long a watch lasts that doesn't say how long.
-const LONGEST: Duration = Duration::from_secs(1800);
+const LONGEST: Duration = Duration::from_mins(30);
 /// How often a watch that wants bookmarks gets one.
 const BOOKMARKS: Duration = Duration::from_secs(10);
 
@@ -111,7 +111,7 @@ impl Watch {
         if end_of_initial {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let object = json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
+        let object = json!({"kind": self.kind.name, "apiVersion": self.kind.api_version(), "metadata": metadata});
         let object = match self.form {
             Form::Whole => object,
             form => form.object(&self.kind, &Arc::new(object)),

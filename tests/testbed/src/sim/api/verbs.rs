@@ -16,7 +16,7 @@ use crate::sim::patch;
 use crate::sim::store::{Deletion, Part};
 
 /// Performs a request.
-pub(super) async fn perform(shared: &Arc<Shared>, call: &Call, body: Value) -> Result<Response<Body>, ApiError> {
+pub(super) fn perform(shared: &Arc<Shared>, call: &Call, body: Value) -> Result<Response<Body>, ApiError> {
     if matches!(call.path.as_str(), "/livez" | "/readyz" | "/healthz") {
         return Ok(answer::bytes(200, "text/plain", "ok"));
     }
@@ -120,7 +120,10 @@ impl Target<'_> {
             )));
         };
         let tail = self.call.parameter("tailLines").parse().unwrap_or(usize::MAX);
-        let text: String = lines.iter().skip(lines.len().saturating_sub(tail)).map(|line| format!("{line}\n")).collect();
+        let mut text = lines[lines.len().saturating_sub(tail)..].join("\n");
+        if !text.is_empty() {
+            text.push('\n');
+        }
         Ok(answer::bytes(200, "text/plain", text))
     }
 
