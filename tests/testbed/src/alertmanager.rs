@@ -103,6 +103,11 @@ impl Alertmanager {
         let temporary = temporary.map_err(Error::io("a directory for Alertmanager"))?;
         let (dir, port) = (temporary.path().to_owned(), ports::free()?);
         write_json(&dir.join("alertmanager.yml"), &config(options))?;
+        if let Some(prefix) = binary.parent().and_then(Path::parent) {
+            let link = dir.join(tools::ALERTMANAGER_ASSETS);
+            std::os::unix::fs::symlink(prefix.join("share/prometheus/alertmanager"), &link)
+                .map_err(Error::io(format!("linking {}", link.display())))?;
+        }
         let daemon = Daemon::start("alertmanager", dir.join("alertmanager.log"), move || {
             let mut command = Command::new(&binary);
             command.args(arguments(&dir, port)).args(&cluster).current_dir(&dir);

@@ -83,7 +83,8 @@ impl Receiver<PagerDutyApi> {
         for page in self.pages() {
             let severity = page.payload["severity"].as_str().unwrap_or_default().to_uppercase();
             let _ = writeln!(text, "PAGE  {severity}  {}", page.summary());
-            let _ = writeln!(text, "      source {}  key {}", page.payload["source"].as_str().unwrap_or_default(), page.dedup_key);
+            let _ =
+                writeln!(text, "      source {}  key {}", page.payload["source"].as_str().unwrap_or_default(), page.dedup_key);
             for (key, value) in page.payload["custom_details"].as_object().into_iter().flatten() {
                 let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned).replace('\n', "\n        ");
                 let _ = writeln!(text, "      {key}: {value}");
@@ -123,7 +124,8 @@ impl Api for PagerDutyApi {
             return Reply::refused(400, body, errors);
         }
         if call.path == "/v2/change/enqueue" {
-            let change = Change { at: call.at, routing_key: field(&call.body, "routing_key"), payload: call.body["payload"].clone() };
+            let change =
+                Change { at: call.at, routing_key: field(&call.body, "routing_key"), payload: call.body["payload"].clone() };
             lock(&self.state).1.push(change);
             return Reply::accepted(202, json!({ "status": "success", "message": "Change event processed" }));
         }
@@ -184,7 +186,10 @@ fn event_errors(call: &Call) -> Vec<String> {
             limit(&body["payload"]["summary"], "payload.summary", 1024, &mut errors);
             let severity = body["payload"]["severity"].as_str();
             if severity.is_some_and(|severity| !["critical", "warning", "error", "info"].contains(&severity)) {
-                errors.push("'payload.severity' is invalid (must be one of the following: 'critical', 'warning', 'error' or 'info')".to_owned());
+                errors.push(
+                    "'payload.severity' is invalid (must be one of the following: 'critical', 'warning', 'error' or 'info')"
+                        .to_owned(),
+                );
             }
             let links = body["links"].as_array().into_iter().flatten();
             if links.clone().any(|link| link["href"].as_str().is_none_or(str::is_empty)) {
@@ -192,7 +197,8 @@ fn event_errors(call: &Call) -> Vec<String> {
             }
         }
         Some("acknowledge" | "resolve") => require(body, "dedup_key", "dedup_key", &mut errors),
-        Some(_) => errors.push("'event_action' is invalid (must be one of the following: 'trigger', 'acknowledge' or 'resolve')".to_owned()),
+        Some(_) => errors
+            .push("'event_action' is invalid (must be one of the following: 'trigger', 'acknowledge' or 'resolve')".to_owned()),
         None => errors.push("'event_action' is missing or blank".to_owned()),
     }
     limit(&body["dedup_key"], "dedup_key", 255, &mut errors);

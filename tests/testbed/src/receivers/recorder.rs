@@ -160,7 +160,9 @@ impl<A: Api> Receiver<A> {
             let received = lock(&self.shared.received);
             let found = received.iter().find(|received| pred(received)).cloned();
             found.ok_or_else(|| match received.last() {
-                Some(last) => format!("{} calls, the last {} {} ({:?})", received.len(), last.call.path, last.call.body, last.outcome),
+                Some(last) => {
+                    format!("{} calls, the last {} {} ({:?})", received.len(), last.call.path, last.call.body, last.outcome)
+                }
                 None => "no call".to_owned(),
             })
         };

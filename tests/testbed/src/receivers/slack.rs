@@ -118,7 +118,8 @@ impl Api for SlackApi {
         match self.act(call) {
             Ok(body) => Reply::accepted(200, body),
             Err((error, detail)) => {
-                let body = json!({ "ok": false, "error": error, "errors": [detail], "response_metadata": { "messages": [detail] } });
+                let body =
+                    json!({ "ok": false, "error": error, "errors": [detail], "response_metadata": { "messages": [detail] } });
                 Reply::refused(200, body, vec![error.to_owned(), detail])
             }
         }
@@ -212,7 +213,10 @@ fn check_blocks(blocks: &Value) -> Result<(), String> {
         Value::Array(blocks) => return Err(format!("{} blocks, 50 are allowed", blocks.len())),
         _ => return Err("blocks are no array".to_owned()),
     };
-    blocks.iter().enumerate().try_for_each(|(index, block)| check_block(block).map_err(|detail| format!("{detail} [/blocks/{index}]")))
+    blocks
+        .iter()
+        .enumerate()
+        .try_for_each(|(index, block)| check_block(block).map_err(|detail| format!("{detail} [/blocks/{index}]")))
 }
 
 fn check_block(block: &Value) -> Result<(), String> {

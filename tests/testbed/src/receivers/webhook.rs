@@ -33,7 +33,9 @@ impl Receiver<WebhookApi> {
     /// What was received, as text for people: one call a line.
     #[must_use]
     pub fn render(&self) -> String {
-        let line = |received: super::Received| format!("{} {} {} {}\n", received.call.at, received.call.method, received.call.path, received.call.body);
+        let line = |received: super::Received| {
+            format!("{} {} {} {}\n", received.call.at, received.call.method, received.call.path, received.call.body)
+        };
         self.received().into_iter().map(line).collect()
     }
 }

@@ -17,6 +17,10 @@ use std::{
 
 use crate::{Error, process::tail, wait};
 
+/// What an Alertmanager that was unpacked here expects in its current directory: a link to `share/prometheus/alertmanager` beside
+/// its `bin`. One that was found on `PATH` needs nothing.
+pub const ALERTMANAGER_ASSETS: &str = "alertmanager-assets";
+
 /// How long another process may take to install the same tool before we give up.
 const INSTALL_DEADLINE: Duration = Duration::from_secs(300);
 /// The oldest nats-server with what the incident log needs: atomic batches and scheduled messages.
