@@ -5,6 +5,7 @@
 
 mod answer;
 mod discovery;
+mod protobuf;
 mod request;
 mod stream;
 mod verbs;
@@ -25,6 +26,7 @@ use tokio::task::JoinSet;
 use self::answer::{Body, failure};
 use self::request::Call;
 use super::Shared;
+use super::error::ApiError;
 use super::ident;
 use super::journal::JournalEntry;
 
@@ -74,17 +76,13 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bo
         Ok(collected) => collected.to_bytes(),
         Err(error) => {
             let why = format!("can't read the body: {error}");
-            return failure(&super::error::ApiError::bad_request(why));
+            return failure(&ApiError::bad_request(why));
         }
     };
     let call = Call::read(&parts);
-    if call.content_type.contains("protobuf") {
-        let why = "the simulated cluster takes JSON only".to_owned();
-        return failure(&super::error::ApiError::unsupported_media_type(why));
-    }
     let body = match parse(&bytes, &call.content_type) {
         Ok(body) => body,
-        Err(why) => return failure(&super::error::ApiError::bad_request(why)),
+        Err(error) => return failure(&error),
     };
     let journalled = (call.method != Method::GET).then(|| body.clone());
     let response = verbs::perform(shared, &call, body).unwrap_or_else(|error| failure(&error));
@@ -105,13 +103,16 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bo
 }
 
 /// Reads a body as JSON; kubectl and kube-rs never send YAML but for server-side apply, which is refused anyway.
-fn parse(bytes: &Bytes, content_type: &str) -> Result<Value, String> {
+fn parse(bytes: &Bytes, content_type: &str) -> Result<Value, ApiError> {
     if bytes.is_empty() {
         return Ok(Value::Null);
+    }
+    if content_type.contains("protobuf") {
+        return protobuf::read(bytes);
     }
     match serde_json::from_slice(bytes) {
         Ok(value) => Ok(value),
         Err(_) if content_type.contains("yaml") => Ok(Value::String(String::from_utf8_lossy(bytes).into_owned())),
-        Err(error) => Err(format!("the body is not JSON: {error}")),
+        Err(error) => Err(ApiError::bad_request(format!("the body is not JSON: {error}"))),
     }
 }
