@@ -8,13 +8,19 @@
 //! failed verification leads to (core does).
 
 pub mod checks;
-//pub mod config;
+pub mod cluster;
+pub mod config;
 pub mod definitions;
 pub mod eyes;
 pub mod fields;
+pub mod handlers;
+pub mod log;
+pub mod net;
 pub mod rules;
 pub mod runner;
 pub mod sight;
 pub mod tally;
 pub mod text;
 pub mod verdict;
+pub mod verify;
+pub mod watch;

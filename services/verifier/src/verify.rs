@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::bus::HandleError;
+use chassis::HandleError;
 use chassis::clock::Clock;
 use contracts::v1::{self, SmokeTestFinished, Verdict};
 use contracts::{FailureReason, IncidentSubject};
