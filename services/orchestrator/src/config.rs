@@ -1,0 +1,147 @@
+//! The orchestrator's configuration: section `orchestrator`, beside the chassis' own.
+//!
+//! Guarantee: the defaults are the ones that README and the runbooks name. Must not: hold what a single workload can say by annotation.
+
+use std::time::Duration;
+
+use chassis::config::{Admin, Kubernetes, Nats, Telemetry, duration};
+use contracts::time::duration_to_proto;
+use contracts::v1;
+use serde::Deserialize;
+
+/// Everything that the orchestrator reads at its start.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The bus.
+    pub nats: Nats,
+    /// Health and metrics.
+    pub admin: Admin,
+    /// Logs and traces.
+    pub telemetry: Telemetry,
+    /// The cluster, its name and its label in alerts.
+    pub kubernetes: Kubernetes,
+    /// The orchestrator's own.
+    pub orchestrator: Settings,
+}
+
+/// `orchestrator`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// How long before an alert a rollout may lie to be held for its cause.
+    #[serde(with = "duration")]
+    pub window: Duration,
+    /// How long after a rollback the same workload is left to people.
+    #[serde(with = "duration")]
+    pub cooldown: Duration,
+    /// When many workloads failing at once stop everything.
+    pub mass_failure: MassFailure,
+    /// How long each phase may take.
+    pub deadlines: Deadlines,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_mins(60),
+            cooldown: Duration::from_mins(30),
+            mass_failure: MassFailure::default(),
+            deadlines: Deadlines::default(),
+        }
+    }
+}
+
+/// `orchestrator.mass_failure`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MassFailure {
+    /// So many workloads with an incident are no single bad deploy any more.
+    pub workloads: usize,
+    /// Within this time.
+    #[serde(with = "duration")]
+    pub window: Duration,
+}
+
+impl Default for MassFailure {
+    fn default() -> Self {
+        Self { workloads: 10, window: Duration::from_mins(5) }
+    }
+}
+
+/// `orchestrator.deadlines`; recorded in each incident as it opens.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deadlines {
+    /// From the opening to a plan or a halt.
+    #[serde(with = "duration")]
+    pub decide: Duration,
+    /// How long the executor waits for the chat thread.
+    #[serde(with = "duration")]
+    pub announce: Duration,
+    /// From the plan to the first attempt.
+    #[serde(with = "duration")]
+    pub start: Duration,
+    /// From the first attempt to shifted traffic.
+    #[serde(with = "duration")]
+    pub rollback: Duration,
+    /// For the smoke tests.
+    #[serde(with = "duration")]
+    pub verify: Duration,
+    /// From verified to the alert resolved and the cluster tidy.
+    #[serde(with = "duration")]
+    pub resolve: Duration,
+    /// From the page until somebody acknowledged it.
+    #[serde(with = "duration")]
+    pub acknowledge: Duration,
+    /// How long closing waits for a notification to be delivered.
+    #[serde(with = "duration")]
+    pub notify: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            decide: Duration::from_mins(1),
+            announce: Duration::from_secs(3),
+            start: Duration::from_mins(2),
+            rollback: Duration::from_mins(10),
+            verify: Duration::from_mins(10),
+            resolve: Duration::from_mins(15),
+            acknowledge: Duration::from_mins(15),
+            notify: Duration::from_mins(2),
+        }
+    }
+}
+
+impl Deadlines {
+    /// As an incident's opening fact records them.
+    #[must_use]
+    pub fn recorded(&self) -> v1::Deadlines {
+        let proto = |length| Some(duration_to_proto(length));
+        v1::Deadlines {
+            decide: proto(self.decide),
+            announce: proto(self.announce),
+            start: proto(self.start),
+            rollback: proto(self.rollback),
+            verify: proto(self.verify),
+            resolve: proto(self.resolve),
+            acknowledge: proto(self.acknowledge),
+            notify: proto(self.notify),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_overrides_and_unknown_keys_are_refused() {
+        let from = |name: &str, value: &str| chassis::config::load_from::<Config>(None, [(name.to_owned(), value.to_owned())]);
+        assert_eq!(from("LASTGOOD_ORCHESTRATOR__WINDOW", "5m").unwrap().orchestrator.window, Duration::from_mins(5));
+        let nested = from("LASTGOOD_ORCHESTRATOR__DEADLINES__DECIDE", "7s").unwrap();
+        assert_eq!(nested.orchestrator.deadlines.decide, Duration::from_secs(7));
+        assert!(from("LASTGOOD_ORCHESTRATOR__WINDOWS", "5m").is_err());
+    }
+}

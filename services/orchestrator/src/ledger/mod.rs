@@ -1,0 +1,16 @@
+//! The ledger of each workload's versions: what is known of it (`view`), what a look at the cluster adds (`observe`, pure), and the
+//! watch that keeps looking (`watch`).
+//!
+//! Guarantees: a version is recorded as available only while it is seen so, as the current one; nothing is appended that the ledger
+//! says already. Must not: choose a version; core does.
+
+pub mod observe;
+mod rolled_back;
+mod store;
+mod view;
+mod watch;
+
+pub use rolled_back::RolledBack;
+pub use store::{LedgerStore, StoreError};
+pub use view::LedgerView;
+pub use watch::{WatchError, watch};

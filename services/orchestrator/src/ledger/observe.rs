@@ -1,0 +1,253 @@
+//! What one look at a Deployment and its ReplicaSets adds to its ledger.
+//!
+//! Guarantees: looking again adds nothing; a version is current once its ReplicaSet is there (a paused Deployment's changes are not);
+//! versions that were only found, not seen to run well, are recorded without any proof. What is recorded of field ownership is never
+//! lastgood's own. Must not: read a clock: times are the objects' and the stream's.
+
+use std::collections::BTreeMap;
+
+use contracts::{LedgerFact, v1};
+use lastgood_core::template;
+use serde_json::Value;
+
+use super::LedgerView;
+use crate::cluster::Object;
+
+/// kubectl's record of what was applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// The name under which the executor writes.
+const OUR_MANAGER: &str = "lastgood";
+
+/// The facts that this look adds, oldest version first.
+#[must_use]
+pub fn observe(view: &LedgerView, deployment: &Object, sets: &[Object]) -> Vec<LedgerFact> {
+    let Some(template) = deployment.template() else { return Vec::new() };
+    let current = template::hash(template);
+    let sets = by_version(deployment, sets);
+    let Some(running) = sets.get(&current) else { return Vec::new() };
+    let mut facts = Vec::new();
+    if let Some(observed) = current_version(view, deployment, &current, running) {
+        if view.current_hash() != Some(&current) {
+            facts.extend(found_besides(view, deployment, &current, &sets));
+        }
+        facts.push(observed.into());
+    }
+    let proved = view.known(&current).is_some_and(|known| known.version.fully_available_at.is_some());
+    if !proved && is_available(deployment) {
+        let replicas = u32::try_from(deployment.number("/status/availableReplicas")).unwrap_or_default();
+        facts.push(v1::VersionAvailable { template_hash: current, replicas }.into());
+    }
+    facts
+}
+
+/// The newest ReplicaSet of each version, by the template's hash.
+#[must_use]
+pub fn by_version<'a>(deployment: &Object, sets: &'a [Object]) -> BTreeMap<String, &'a Object> {
+    let is_ours = |set: &&Object| set.controller().is_some_and(|owner| owner.uid == deployment.uid());
+    let mut ours: Vec<_> = sets.iter().filter(is_ours).collect();
+    ours.sort_by_key(|set| set.revision());
+    ours.into_iter().filter_map(|set| Some((template::hash(set.template()?), set))).collect()
+}
+
+/// Whether every wanted replica, at least one, runs the current template and is available, and none runs another.
+#[must_use]
+pub fn is_available(deployment: &Object) -> bool {
+    let desired = deployment.at("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
+    let counts = ["replicas", "updatedReplicas", "availableReplicas"];
+    desired >= 1
+        && deployment.number("/status/observedGeneration") >= deployment.generation()
+        && counts.iter().all(|count| deployment.number(&format!("/status/{count}")) == desired)
+}
+
+/// `spec.template` of the last-applied-configuration, JSON; empty where there is none.
+#[must_use]
+pub fn last_applied_template(deployment: &Object) -> Vec<u8> {
+    let applied = deployment.annotation(LAST_APPLIED).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    applied.as_ref().and_then(|applied| applied.pointer("/spec/template")).map(json_bytes).unwrap_or_default()
+}
+
+/// Who owns which part of the template: what of managedFields matters to a later rollback.
+#[must_use]
+pub fn template_owners(managed_fields: &Value) -> Vec<(String, String, Value)> {
+    let entries = managed_fields.as_array().into_iter().flatten();
+    let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let owned = |entry: &Value| {
+        let fields = entry.pointer("/fieldsV1/f:spec/f:template")?.clone();
+        Some((text(entry, "manager"), text(entry, "operation"), fields))
+    };
+    entries.filter_map(owned).collect()
+}
+
+/// metadata.managedFields, JSON; empty where there are none, or while lastgood owns a part of the template (between its two writes).
+fn managed_fields(deployment: &Object) -> Vec<u8> {
+    let Some(fields) = deployment.at("/metadata/managedFields") else { return Vec::new() };
+    let owners = template_owners(fields);
+    if owners.is_empty() || owners.iter().any(|(manager, _, _)| manager == OUR_MANAGER) {
+        return Vec::new();
+    }
+    json_bytes(fields)
+}
+
+fn current_version(view: &LedgerView, deployment: &Object, hash: &str, running: &Object) -> Option<v1::VersionObserved> {
+    let template = deployment.template()?;
+    let observed = v1::VersionObserved {
+        version: Some(version(hash, template, running)),
+        workload_uid: deployment.uid().to_owned(),
+        template_json: json_bytes(&template::normalise(template)),
+        last_applied_template_json: last_applied_template(deployment),
+        managed_fields_json: managed_fields(deployment),
+    };
+    let known = view.known(hash).filter(|_| view.current_hash().is_some_and(|current| current == hash));
+    let nothing_new = known.is_some_and(|known| {
+        let applied = &observed.last_applied_template_json;
+        let same_owners = observed.managed_fields_json.is_empty()
+            || owners_of(&known.managed_fields_json) == owners_of(&observed.managed_fields_json);
+        same_owners && (applied.is_empty() || *applied == known.last_applied_template_json)
+    });
+    (!nothing_new).then_some(observed)
+}
+
+fn owners_of(json: &[u8]) -> Vec<(String, String, Value)> {
+    serde_json::from_slice(json).map(|fields| template_owners(&fields)).unwrap_or_default()
+}
+
+/// Versions that have a ReplicaSet and that the ledger doesn't know, oldest first.
+fn found_besides(view: &LedgerView, deployment: &Object, current: &str, sets: &BTreeMap<String, &Object>) -> Vec<LedgerFact> {
+    let mut unknown: Vec<_> = sets.iter().filter(|(hash, _)| *hash != current && view.known(hash).is_none()).collect();
+    unknown.sort_by_key(|(_, set)| set.revision());
+    let observed = |(hash, set): (&String, &&Object)| {
+        let template = set.template()?;
+        Some(LedgerFact::from(v1::VersionObserved {
+            version: Some(version(hash, template, set)),
+            workload_uid: deployment.uid().to_owned(),
+            template_json: json_bytes(&template::normalise(template)),
+            ..v1::VersionObserved::default()
+        }))
+    };
+    unknown.into_iter().filter_map(observed).collect()
+}
+
+/// A version as its ReplicaSet shows it.
+#[must_use]
+pub fn version(hash: &str, template: &Value, set: &Object) -> v1::Version {
+    v1::Version {
+        template_hash: hash.to_owned(),
+        images: template::images(template),
+        revision: set.revision(),
+        replica_set: set.name().to_owned(),
+        first_seen: set.created().map(contracts::time::to_proto),
+        fully_available_at: None,
+    }
+}
+
+fn json_bytes(value: &Value) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    fn template(image: &str) -> Value {
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": image}]}})
+    }
+
+    fn deployment(image: &str, available: i64) -> Object {
+        let owned = json!({"f:spec": {"f:template": {"f:spec": {}}}});
+        Object::new(json!({"metadata": {"name": "web", "uid": "u", "generation": 3,
+                "annotations": {LAST_APPLIED: json!({"spec": {"template": template(image)}}).to_string()},
+                "managedFields": [{"manager": "kubectl", "operation": "Update", "fieldsV1": owned}]},
+            "spec": {"replicas": 2, "template": template(image)},
+            "status": {"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "availableReplicas": available}}))
+    }
+
+    fn set(image: &str, revision: i64) -> Object {
+        let mut template = template(image);
+        template["metadata"]["labels"]["pod-template-hash"] = json!("x");
+        Object::new(json!({"metadata": {"name": format!("web-{revision}"), "creationTimestamp": "2026-11-21T10:00:00Z",
+                "annotations": {"deployment.kubernetes.io/revision": revision.to_string()},
+                "ownerReferences": [{"kind": "Deployment", "name": "web", "uid": "u", "controller": true}]},
+            "spec": {"template": template}}))
+    }
+
+    fn record(view: LedgerView, facts: &[LedgerFact]) -> LedgerView {
+        facts.iter().fold(view, |view, fact| {
+            let sequence = view.sequence + 1;
+            view.with(sequence, Timestamp::UNIX_EPOCH, fact)
+        })
+    }
+
+    fn told(facts: &[LedgerFact]) -> Vec<String> {
+        let tell = |fact: &LedgerFact| match fact {
+            LedgerFact::VersionObserved(f) => format!("observed {}", f.version.as_ref().unwrap().images[0].image),
+            other => other.event_type().to_owned(),
+        };
+        facts.iter().map(tell).collect()
+    }
+
+    #[test]
+    fn the_first_look_records_what_is_there_and_only_the_current_as_available() {
+        let sets = [set("web:v2", 2), set("web:v1", 1)];
+        let facts = observe(&LedgerView::default(), &deployment("web:v2", 2), &sets);
+        assert_eq!(told(&facts), ["observed web:v1", "observed web:v2", "version_available"]);
+        let view = record(LedgerView::default(), &facts);
+        assert!(observe(&view, &deployment("web:v2", 2), &sets).is_empty(), "looking again adds nothing");
+    }
+
+    #[test]
+    fn a_version_is_available_only_when_all_of_it_is() {
+        let sets = [set("web:v1", 1)];
+        let facts = observe(&LedgerView::default(), &deployment("web:v1", 1), &sets);
+        assert_eq!(told(&facts), ["observed web:v1"]);
+        let view = record(LedgerView::default(), &facts);
+        assert_eq!(told(&observe(&view, &deployment("web:v1", 2), &sets)), ["version_available"]);
+    }
+
+    #[test]
+    fn a_rollout_and_an_undo_are_each_recorded_once() {
+        let (one, both) = ([set("web:v1", 1)], [set("web:v1", 1), set("web:v2", 2)]);
+        let view = record(LedgerView::default(), &observe(&LedgerView::default(), &deployment("web:v1", 2), &one));
+        let rolled = observe(&view, &deployment("web:v2", 0), &both);
+        assert_eq!(told(&rolled), ["observed web:v2"]);
+        let view = record(view, &rolled);
+        let undone = observe(&view, &deployment("web:v1", 0), &[set("web:v1", 3), set("web:v2", 2)]);
+        assert_eq!(told(&undone), ["observed web:v1"]);
+    }
+
+    #[test]
+    fn a_change_that_is_not_rolled_out_is_no_version() {
+        assert!(observe(&LedgerView::default(), &deployment("web:v2", 2), &[set("web:v1", 1)]).is_empty());
+    }
+
+    #[test]
+    fn what_is_learnt_later_of_the_current_version_is_recorded() {
+        let sets = [set("web:v1", 1)];
+        let mut bare = deployment("web:v1", 2).json().clone();
+        bare["metadata"]["annotations"] = json!({});
+        let view = record(LedgerView::default(), &observe(&LedgerView::default(), &Object::new(bare.clone()), &sets));
+        assert_eq!(told(&observe(&view, &deployment("web:v1", 2), &sets)), ["observed web:v1"]);
+        // Other managers' other fields are none of a version's.
+        let scaler = json!({"manager": "hpa", "fieldsV1": {"f:spec": {"f:replicas": {}}}});
+        bare["metadata"]["managedFields"].as_array_mut().unwrap().push(scaler);
+        assert!(observe(&view, &Object::new(bare), &sets).is_empty());
+    }
+
+    #[test]
+    fn our_own_ownership_is_never_recorded() {
+        let mut ours = deployment("web:v1", 2).json().clone();
+        ours["metadata"]["managedFields"][0]["manager"] = json!(OUR_MANAGER);
+        let facts = observe(&LedgerView::default(), &Object::new(ours), &[set("web:v1", 1)]);
+        let Some(LedgerFact::VersionObserved(observed)) = facts.first() else { panic!("{facts:?}") };
+        assert!(observed.managed_fields_json.is_empty());
+    }
+
+    #[test]
+    fn another_workloads_replica_set_is_not_ours() {
+        let mut foreign = set("web:v1", 1).json().clone();
+        foreign["metadata"]["ownerReferences"][0]["uid"] = json!("other");
+        assert!(observe(&LedgerView::default(), &deployment("web:v1", 2), &[Object::new(foreign)]).is_empty());
+    }
+}

@@ -1,0 +1,86 @@
+//! A workload's ledger, folded, with what a decision needs besides core's fold: which version runs and since when.
+//!
+//! Guarantees: recording the current version again, with more known of it, doesn't make it younger. Must not: read anything.
+
+use contracts::{LedgerFact, v1};
+use jiff::Timestamp;
+use lastgood_core::ledger::{Known, Ledger, evolve};
+
+/// The fold of a workload's ledger facts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LedgerView {
+    /// Core's fold.
+    pub ledger: Ledger,
+    /// The last fact's sequence: what an append expects.
+    pub sequence: u64,
+    current: Option<(String, Timestamp)>,
+}
+
+impl LedgerView {
+    /// With one more fact; `sequence` and `at` are the stream's.
+    #[must_use]
+    pub fn with(mut self, sequence: u64, at: Timestamp, fact: &LedgerFact) -> Self {
+        if let LedgerFact::VersionObserved(observed) = fact {
+            self.note_current(at, observed);
+        }
+        Self { ledger: evolve(self.ledger, sequence, at, fact), sequence, current: self.current }
+    }
+
+    fn note_current(&mut self, at: Timestamp, observed: &v1::VersionObserved) {
+        let Some(version) = &observed.version else { return };
+        if self.current_hash() == Some(&version.template_hash) {
+            return;
+        }
+        // A version seen for the first time began when its ReplicaSet did; one that came back began when it was seen to.
+        let new = !self.ledger.versions.contains_key(&version.template_hash);
+        let begun = contracts::time::from_proto(version.first_seen.as_ref()).filter(|begun| new && *begun < at).unwrap_or(at);
+        self.current = Some((version.template_hash.clone(), begun));
+    }
+
+    /// The version that ran when the ledger was last written.
+    #[must_use]
+    pub fn current_hash(&self) -> Option<&String> {
+        self.current.as_ref().map(|(hash, _)| hash)
+    }
+
+    /// Since when this version runs; `None` where it is not the one that the ledger holds for current.
+    #[must_use]
+    pub fn current_since(&self, hash: &str) -> Option<Timestamp> {
+        self.current.as_ref().filter(|(current, _)| current == hash).map(|(_, since)| *since)
+    }
+
+    /// What is known of a version.
+    #[must_use]
+    pub fn known(&self, hash: &str) -> Option<&Known> {
+        self.ledger.versions.get(hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn observed(hash: &str, first_seen: i64) -> LedgerFact {
+        let version = v1::Version {
+            template_hash: hash.into(),
+            first_seen: Some(contracts::time::to_proto(at(first_seen))),
+            ..v1::Version::default()
+        };
+        v1::VersionObserved { version: Some(version), ..v1::VersionObserved::default() }.into()
+    }
+
+    #[test]
+    fn a_version_runs_since_it_became_current() {
+        let view = LedgerView::default().with(1, at(0), &observed("a", -50)).with(2, at(100), &observed("b", 98));
+        assert_eq!(view.current_since("b"), Some(at(98)));
+        assert_eq!(view.current_since("a"), None);
+        let again = view.with(3, at(150), &observed("b", 98));
+        assert_eq!(again.current_since("b"), Some(at(98)));
+        let undone = again.with(4, at(200), &observed("a", -50));
+        assert_eq!((undone.current_since("a"), undone.sequence), (Some(at(200)), 4));
+    }
+}

@@ -1,0 +1,187 @@
+//! Watches Deployments and keeps their ledgers.
+//!
+//! Guarantees: each look reads the Deployment and its ReplicaSets live, so that events which come late or out of order can't record an
+//! old state as the present one; a look that found nothing new writes nothing; memory holds two numbers a workload. An outage delays and
+//! loses nothing that is still so afterwards. Must not: claim what it did not see.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chassis::bus::AppendError;
+use contracts::v1::WorkloadRef;
+use futures::{StreamExt, TryStreamExt};
+use kube::api::DynamicObject;
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client};
+use lastgood_core::template;
+use tokio_util::sync::CancellationToken;
+
+use super::observe::{is_available, last_applied_template, observe, template_owners};
+use super::{LedgerStore, StoreError};
+use crate::cluster::{Kind, Lookup, LookupError, Object, Selector};
+
+/// Looks at the same time.
+const CONCURRENT: usize = 4;
+/// Objects a page of the initial list: what bounds memory.
+const PAGE: u32 = 50;
+/// The longest pause between tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Why the watch ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The stream of events ended by itself.
+    #[error("the watch of Deployments ended by itself")]
+    Ended,
+}
+
+/// What one look could not do.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error(transparent)]
+    Cluster(#[from] LookupError),
+    #[error(transparent)]
+    Ledger(#[from] StoreError),
+}
+
+/// What a watch needs.
+#[derive(Clone)]
+struct Watch {
+    cluster: Arc<dyn Lookup>,
+    store: LedgerStore,
+    name: Arc<str>,
+    /// What was last looked at, by workload, as a hash of all that matters here.
+    seen: Arc<Mutex<HashMap<(String, String), u64>>>,
+}
+
+/// Watches until told to stop. `cluster_name` is the name in subjects; `listed` is called once everything there was has been looked at.
+pub async fn watch(
+    client: Client,
+    cluster: Arc<dyn Lookup>,
+    store: LedgerStore,
+    cluster_name: &str,
+    stopping: CancellationToken,
+    listed: impl Fn() + Send + Sync,
+) -> Result<(), WatchError> {
+    let watch = Watch { cluster, store, name: cluster_name.into(), seen: Arc::default() };
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"));
+    let api: Api<DynamicObject> = Api::all_with(client, &resource);
+    let events = watcher::watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
+    let (watch, stop, listed) = (&watch, &stopping, &listed);
+    let looks = events
+        .inspect_err(|error| tracing::warn!(%error, "the watch of Deployments is interrupted"))
+        .filter_map(|event| async { event.ok() })
+        .for_each_concurrent(CONCURRENT, |event| async move {
+            match event {
+                Event::Apply(object) | Event::InitApply(object) => watch.look_until_done(object, stop).await,
+                Event::Delete(object) => watch.forget(&object),
+                Event::InitDone => listed(),
+                Event::Init => {}
+            }
+        });
+    tokio::select! {
+        () = stopping.cancelled() => Ok(()),
+        () = looks => Err(WatchError::Ended),
+    }
+}
+
+impl Watch {
+    fn forget(&self, object: &DynamicObject) {
+        let key = (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone().unwrap_or_default());
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    /// Looks until it succeeded once, if there is anything new about this object.
+    async fn look_until_done(&self, object: DynamicObject, stopping: &CancellationToken) {
+        let Ok(object) = serde_json::to_value(object).map(Object::new) else { return };
+        let key = (object.namespace().to_owned(), object.name().to_owned());
+        let known = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
+        if known == Some(digest(&object)) {
+            return;
+        }
+        drop(object);
+        let mut pause = Duration::from_millis(100);
+        while !stopping.is_cancelled() {
+            match self.look(&key.0, &key.1).await {
+                Ok(digest) => {
+                    let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    match digest {
+                        Some(digest) => seen.insert(key, digest),
+                        None => seen.remove(&key),
+                    };
+                    return;
+                }
+                Err(LookError::Ledger(StoreError::Append(AppendError::Lost))) => {}
+                // A newer binary's fact: it looks too, and knows more.
+                Err(LookError::Ledger(StoreError::Fold(error))) => {
+                    tracing::error!(namespace = key.0, name = key.1, %error, "this workload's ledger is left alone");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(namespace = key.0, name = key.1, error = &error as &dyn std::error::Error, "can't look now");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// One look; the digest of what was looked at, or `None` where it is gone.
+    async fn look(&self, namespace: &str, name: &str) -> Result<Option<u64>, LookError> {
+        let Some(deployment) = self.cluster.get(Kind::Deployment, namespace, name).await? else { return Ok(None) };
+        let selector = deployment.selector().unwrap_or_else(Selector::everything);
+        let workload = WorkloadRef {
+            cluster: self.name.to_string(),
+            namespace: namespace.to_owned(),
+            kind: Kind::Deployment.name().to_owned(),
+            name: name.to_owned(),
+        };
+        let sets = self.cluster.list(Kind::ReplicaSet, namespace, &selector).await?;
+        let view = self.store.load(&workload).await?;
+        let facts = observe(&view, &deployment, &sets);
+        for fact in &facts {
+            metrics::counter!("lastgood_ledger_facts_total", "type" => fact.event_type()).increment(1);
+            tracing::debug!(namespace, name, fact = fact.event_type(), "ledger");
+        }
+        self.store.append(&workload, &view, &facts).await?;
+        Ok(Some(digest(&deployment)))
+    }
+}
+
+/// A hash of everything about a Deployment that a look's result can depend on; status counts only as "available" and "caught up".
+fn digest(deployment: &Object) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    deployment.uid().hash(&mut hasher);
+    deployment.template().map(template::hash).hash(&mut hasher);
+    last_applied_template(deployment).hash(&mut hasher);
+    for (manager, operation, fields) in deployment.at("/metadata/managedFields").map(template_owners).unwrap_or_default() {
+        (manager, operation, fields.to_string()).hash(&mut hasher);
+    }
+    is_available(deployment).hash(&mut hasher);
+    (deployment.number("/status/observedGeneration") >= deployment.generation()).hash(&mut hasher);
+    // A resumed rollout makes its ReplicaSet later than the template says.
+    deployment.at("/spec/paused").and_then(serde_json::Value::as_bool).hash(&mut hasher);
+    deployment.number("/status/updatedReplicas").min(1).hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn counts_that_prove_nothing_do_not_wake_a_look() {
+        let with = |replicas: i64, available: i64| {
+            digest(&Object::new(json!({"metadata": {"uid": "u", "generation": 1}, "spec": {"replicas": 3, "template": {}},
+                "status": {"observedGeneration": 1, "replicas": replicas, "updatedReplicas": replicas, "availableReplicas": available}})))
+        };
+        assert_eq!(with(2, 1), with(3, 2));
+        assert_ne!(with(3, 2), with(3, 3));
+    }
+}

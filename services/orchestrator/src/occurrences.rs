@@ -1,0 +1,185 @@
+//! Occurrences: one continuous firing of one alert, and what a notification about it means.
+//!
+//! Guarantees: an occurrence that has its disposition never gets another; a firing that began before the last one ended is a repeat,
+//! whatever its `startsAt` says by then (it can move). Must not: read or write; the last fact about a fingerprint is all it needs, and the
+//! disposition before it where that is an end.
+
+use contracts::{IncidentId, IncidentSubject, OccurrenceFact, v1};
+use jiff::{SignedDuration, Timestamp};
+
+/// A firing that was heard this long after the alert's end still says that it fires; anything earlier was under way when it ended.
+const STRAGGLERS: SignedDuration = SignedDuration::from_mins(2);
+
+/// Where an occurrence went.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Disposition {
+    /// It belongs to this incident, as its opener or not.
+    Incident(IncidentSubject),
+    /// It was dismissed.
+    Dismissed,
+}
+
+/// What is known of a fingerprint.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Known {
+    /// Where its last occurrence went.
+    pub disposition: Option<Disposition>,
+    /// When that ended; `None` while it fires.
+    pub ended_at: Option<Timestamp>,
+    /// The sequence of the last fact: what an append expects.
+    pub sequence: u64,
+}
+
+impl Known {
+    /// With one more fact.
+    #[must_use]
+    pub fn with(self, sequence: u64, fact: &OccurrenceFact) -> Self {
+        let to = |disposition| Self { disposition, ended_at: None, sequence };
+        match fact {
+            OccurrenceFact::OccurrenceOpened(f) => to(incident(&f.workload_subject, &f.incident)),
+            OccurrenceFact::OccurrenceJoined(f) => to(incident(&f.workload_subject, &f.incident)),
+            OccurrenceFact::OccurrenceDismissed(_) => to(Some(Disposition::Dismissed)),
+            OccurrenceFact::OccurrenceResolved(f) => {
+                let ended_at = contracts::time::from_proto(f.ends_at.as_ref()).unwrap_or(Timestamp::MIN);
+                Self { ended_at: Some(ended_at), sequence, ..self }
+            }
+        }
+    }
+}
+
+/// The incident that an occurrence fact names by its workload's path and its id.
+fn incident(path: &str, id: &str) -> Option<Disposition> {
+    let id: IncidentId = id.parse().ok()?;
+    let (subject, _) = IncidentSubject::parse(&format!("lastgood.incident.{path}.{id}.any")).ok()?;
+    Some(Disposition::Incident(subject))
+}
+
+/// What one alert of a notification means.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Meaning {
+    /// A firing that nobody has seen: it needs its disposition.
+    New,
+    /// It fires on; its incident may want to know.
+    Repeat(Option<IncidentSubject>),
+    /// It has ended.
+    Ended(Option<IncidentSubject>, Timestamp),
+    /// It had ended before it was ever looked at: dismissed, and ended.
+    EndedUnseen(Timestamp),
+    /// Known already.
+    Nothing,
+}
+
+/// What this alert means, given what is known of its fingerprint. `heard_at` is when the notification was stored.
+#[must_use]
+pub fn meaning(known: &Known, alert: &v1::Alert, heard_at: Timestamp) -> Meaning {
+    let starts_at = contracts::time::from_proto(alert.starts_at.as_ref()).unwrap_or(heard_at);
+    let incident = || match &known.disposition {
+        Some(Disposition::Incident(subject)) => Some(subject.clone()),
+        _ => None,
+    };
+    if alert.status() == v1::AlertStatus::Resolved {
+        let ends_at = contracts::time::from_proto(alert.ends_at.as_ref()).unwrap_or(heard_at);
+        return match (&known.disposition, known.ended_at) {
+            (Some(_), None) => Meaning::Ended(incident(), ends_at),
+            (Some(_), Some(ended_at)) if starts_at <= ended_at => Meaning::Nothing,
+            _ => Meaning::EndedUnseen(ends_at),
+        };
+    }
+    match (&known.disposition, known.ended_at) {
+        (None, _) => Meaning::New,
+        (Some(_), None) => Meaning::Repeat(incident()),
+        (Some(_), Some(ended_at)) if starts_at > ended_at => Meaning::New,
+        (Some(_), Some(ended_at)) if heard_at.duration_since(ended_at) < STRAGGLERS => Meaning::Nothing,
+        (Some(_), Some(_)) => Meaning::Repeat(incident()),
+    }
+}
+
+/// An alert as incidents record it.
+#[must_use]
+pub fn occurrence(source: &str, alert: &v1::Alert) -> v1::Occurrence {
+    v1::Occurrence {
+        fingerprint: alert.fingerprint.clone(),
+        starts_at: alert.starts_at,
+        source: source.to_owned(),
+        alert_name: alert.labels.get("alertname").cloned().unwrap_or_default(),
+        labels: alert.labels.clone(),
+        annotations: alert.annotations.clone(),
+        generator_url: alert.generator_url.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
+    }
+
+    fn proto(minute: i64) -> Option<prost_types::Timestamp> {
+        Some(contracts::time::to_proto(at(minute)))
+    }
+
+    fn firing(minute: i64) -> v1::Alert {
+        v1::Alert { status: v1::AlertStatus::Firing.into(), starts_at: proto(minute), ..v1::Alert::default() }
+    }
+
+    fn resolved(from: i64, to: i64) -> v1::Alert {
+        v1::Alert { status: v1::AlertStatus::Resolved.into(), ends_at: proto(to), ..firing(from) }
+    }
+
+    const ID: &str = "inc_0000000000000000000000000000002a";
+
+    fn opened() -> OccurrenceFact {
+        v1::OccurrenceOpened { incident: ID.into(), workload_subject: "eu.shop.deployment.web".into(), starts_at: proto(0) }
+            .into()
+    }
+
+    fn ended(minute: i64) -> OccurrenceFact {
+        v1::OccurrenceResolved { ends_at: proto(minute) }.into()
+    }
+
+    fn fold(facts: &[OccurrenceFact]) -> Known {
+        (1..).zip(facts).fold(Known::default(), |known, (sequence, fact)| known.with(sequence, fact))
+    }
+
+    fn kind(known: &Known, alert: &v1::Alert, heard: i64) -> &'static str {
+        match meaning(known, alert, at(heard)) {
+            Meaning::New => "new",
+            Meaning::Repeat(Some(subject)) if subject.incident.to_string() == ID && subject.workload.name == "web" => "repeat",
+            Meaning::Repeat(_) => "repeat of nothing",
+            Meaning::Ended(Some(_), _) => "ended",
+            Meaning::Ended(None, _) => "ended, dismissed before",
+            Meaning::EndedUnseen(_) => "unseen",
+            Meaning::Nothing => "nothing",
+        }
+    }
+
+    #[test]
+    fn a_notification_means_what_the_facts_before_it_make_of_it() {
+        let dismissed = || OccurrenceFact::from(v1::OccurrenceDismissed::default());
+        let (none, open, over) = (Known::default(), fold(&[opened()]), fold(&[opened(), ended(10)]));
+        for (known, alert, heard, expected) in [
+            (&none, firing(0), 1, "new"),
+            (&none, resolved(0, 5), 6, "unseen"),
+            (&open, firing(0), 30, "repeat"),
+            (&open, firing(7), 30, "repeat"),
+            (&open, resolved(0, 10), 11, "ended"),
+            (&over, resolved(0, 10), 12, "nothing"),
+            (&over, firing(0), 11, "nothing"),
+            (&over, firing(0), 30, "repeat"),
+            (&over, firing(11), 12, "new"),
+            (&over, resolved(11, 15), 16, "unseen"),
+            (&fold(&[dismissed()]), firing(3), 9, "repeat of nothing"),
+            (&fold(&[dismissed()]), resolved(0, 3), 9, "ended, dismissed before"),
+            (&fold(&[dismissed(), ended(3)]), firing(4), 9, "new"),
+        ] {
+            assert_eq!(kind(known, &alert, heard), expected, "{known:?} {alert:?}");
+        }
+    }
+
+    #[test]
+    fn the_sequence_is_the_last_facts() {
+        assert_eq!(fold(&[opened(), ended(1)]).sequence, 2);
+    }
+}

@@ -1,0 +1,176 @@
+//! Each refusal, and their order, by table.
+
+use std::collections::BTreeMap;
+
+use contracts::LedgerFact;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn at(minute: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + 60 * minute).unwrap()
+}
+
+fn template(image: &str) -> Value {
+    json!({"spec": {"containers": [{"name": "web", "image": image}]}})
+}
+
+fn hash(image: &str) -> String {
+    template::hash(&template(image))
+}
+
+struct Case {
+    kind: Kind,
+    workload: Value,
+    ledger: LedgerView,
+    sets: Vec<Object>,
+    switch: Option<v1::PauseSwitched>,
+    failing: usize,
+    last_rollback: Option<Timestamp>,
+    alert_since: Timestamp,
+}
+
+fn observed(image: &str) -> LedgerFact {
+    let version =
+        v1::Version { template_hash: hash(image), images: template::images(&template(image)), ..v1::Version::default() };
+    v1::VersionObserved {
+        version: Some(version),
+        template_json: template(image).to_string().into_bytes(),
+        ..v1::VersionObserved::default()
+    }
+    .into()
+}
+
+fn available(image: &str) -> LedgerFact {
+    v1::VersionAvailable { template_hash: hash(image), replicas: 2 }.into()
+}
+
+fn ledger(facts: &[LedgerFact]) -> LedgerView {
+    (1..).zip(facts).fold(LedgerView::default(), |view, (sequence, fact)| view.with(sequence, at(0), fact))
+}
+
+fn set(image: &str, revision: i64) -> Object {
+    Object::new(json!({"metadata": {"name": format!("web-{revision}"), "creationTimestamp": at(0).to_string(),
+            "annotations": {"deployment.kubernetes.io/revision": revision.to_string()},
+            "ownerReferences": [{"kind": "Deployment", "uid": "u", "controller": true}]},
+        "spec": {"template": template(image)}}))
+}
+
+/// v1 proved itself, v2 was rolled out at minute 0, the alert fires since minute 5: everything allows it.
+fn good() -> Case {
+    Case {
+        kind: Kind::Deployment,
+        workload: json!({"metadata": {"name": "web", "uid": "u", "generation": 7, "annotations": {brakes::MODE: "auto"}},
+            "spec": {"template": template("web:v2")}}),
+        ledger: ledger(&[observed("web:v1"), available("web:v1"), observed("web:v2")]),
+        sets: Vec::new(),
+        switch: None,
+        failing: 1,
+        last_rollback: None,
+        alert_since: at(5),
+    }
+}
+
+fn course(case: &Case) -> Course {
+    let settings = Settings::default();
+    let workload = Object::new(case.workload.clone());
+    decide_course(&Inputs {
+        kind: case.kind,
+        workload: &workload,
+        sets: &case.sets,
+        ledger: &case.ledger,
+        alert_since: case.alert_since,
+        switch: case.switch.as_ref(),
+        failing_workloads: case.failing,
+        last_rollback: case.last_rollback,
+        settings: &settings,
+        now: at(6),
+    })
+}
+
+fn word(case: &Case) -> String {
+    match course(case).step {
+        Step::Halt(reason, _) => reason.code().to_owned(),
+        Step::Missing(_) => "missing".to_owned(),
+        Step::Hold(target, reason, _) => format!("{reason}, else {}", target.version.images[0].image),
+        Step::Roll(target) => format!("roll to {}", target.version.images[0].image),
+    }
+}
+
+#[test]
+fn the_newest_good_version_is_restored_when_nothing_speaks_against_it() {
+    assert_eq!(word(&good()), "roll to web:v1");
+    let current = course(&good()).current;
+    assert_eq!((current.workload_generation, current.workload_uid.as_str()), (7, "u"));
+    assert_eq!(contracts::time::from_proto(current.changed_at.as_ref()), Some(at(0)));
+}
+
+type Change = fn(&mut Case);
+
+#[test]
+fn each_refusal_has_its_reason() {
+    let changes: BTreeMap<&str, Change> = BTreeMap::from([
+        ("unsupported_kind", (|c| c.kind = Kind::StatefulSet) as Change),
+        ("managed_elsewhere", |c| c.workload["metadata"]["labels"] = json!({"kustomize.toolkit.fluxcd.io/name": "shop"})),
+        ("rollout_paused", |c| c.workload["spec"]["paused"] = json!(true)),
+        ("no_recent_change", |c| c.alert_since = at(120)),
+        ("missing", |c| c.ledger = ledger(&[observed("web:v1"), observed("web:v2")])),
+        ("observe_mode, else web:v1", |c| c.workload["metadata"]["annotations"] = json!({})),
+        ("paused, else web:v1", |c| c.switch = Some(v1::PauseSwitched { paused: true, ..v1::PauseSwitched::default() })),
+        ("mass_failure, else web:v1", |c| c.failing = 10),
+        ("cooldown, else web:v1", |c| c.last_rollback = Some(at(1))),
+    ]);
+    for (expected, change) in changes {
+        let mut case = good();
+        change(&mut case);
+        assert_eq!(word(&case), expected);
+    }
+}
+
+#[test]
+fn what_cannot_be_done_comes_before_what_may_not() {
+    let mut case = good();
+    case.workload["metadata"]["annotations"] = json!({});
+    case.failing = 10;
+    assert!(word(&case).starts_with("observe_mode"));
+    case.alert_since = at(-9);
+    assert_eq!(word(&case), "no_recent_change");
+    case.workload["spec"]["paused"] = json!(true);
+    assert_eq!(word(&case), "rollout_paused");
+}
+
+#[test]
+fn a_version_that_was_rolled_back_from_is_no_target() {
+    let mut case = good();
+    let bad = v1::VersionRolledBackFrom { template_hash: hash("web:v1"), incident: "inc_1".into() };
+    case.ledger = case.ledger.with(4, at(0), &bad.into());
+    assert_eq!(word(&case), "missing");
+    case.workload["metadata"]["annotations"][brakes::ALLOW_UNKNOWN] = json!("true");
+    case.sets = vec![set("web:v1", 1), set("web:v2", 2)];
+    assert_eq!(word(&case), "missing", "not even for a workload that takes unknown ones");
+}
+
+#[test]
+fn an_unknown_version_is_restored_only_where_it_is_allowed() {
+    let mut case = good();
+    case.ledger = LedgerView::default();
+    case.sets = vec![set("web:v0", 1), set("web:v1", 2), set("web:v2", 3)];
+    assert_eq!(word(&case), "missing");
+    case.workload["metadata"]["annotations"][brakes::ALLOW_UNKNOWN] = json!("true");
+    assert_eq!(word(&case), "roll to web:v1");
+}
+
+#[test]
+fn a_ledger_that_has_not_caught_up_is_helped_by_the_replica_sets() {
+    let mut case = good();
+    case.ledger = ledger(&[observed("web:v1"), available("web:v1")]);
+    assert_eq!(word(&case), "no_recent_change", "nothing tells when v2 was rolled out");
+    case.sets = vec![set("web:v1", 1), set("web:v2", 2)];
+    assert_eq!(word(&case), "roll to web:v1");
+}
+
+#[test]
+fn an_object_without_anything_in_it_still_has_a_course() {
+    let case = Case { workload: json!({}), ledger: LedgerView::default(), ..good() };
+    assert_eq!(word(&case), "no_recent_change");
+}
