@@ -22,7 +22,7 @@ use crate::{Error, process::lock, wait};
 /// The most requests a second.
 const MAX_PER_SECOND: u32 = 500;
 /// The longest time.
-const MAX_TIME: Duration = Duration::from_secs(15 * 60);
+const MAX_TIME: Duration = Duration::from_mins(15);
 /// The most requests under way at once.
 const MAX_OPEN: usize = 64;
 /// How long one answer may take.

@@ -3,6 +3,7 @@
 //! Guarantee: ports and stores survive a kill and a restart; stores of their own are temporary and go with the owner.
 
 use std::{
+    fmt::Write,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -143,9 +144,11 @@ fn render(options: &NatsOptions, dir: &Path, port: u16, monitor: u16, member: Op
     if let Some(Member { name, route_port, routes }) = member {
         let routes: Vec<String> = routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
         let routes = routes.join(", ");
-        config.push_str(&format!(
+        // Writing to a string can't fail.
+        let _ = write!(
+            config,
             "server_name: {name}\ncluster {{\n  name: testbed\n  listen: \"127.0.0.1:{route_port}\"\n  routes: [{routes}]\n}}\n"
-        ));
+        );
     }
     config.push_str(&options.extra_config);
     config

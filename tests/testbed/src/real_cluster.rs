@@ -16,10 +16,11 @@ use sha2::{Digest, Sha256};
 use crate::{
     Error,
     tools::{locked, output, target_dir, workspace},
+    workload::{Behaviour, parse_image},
 };
 
 /// How long a build of the workload, or loading an image, may take.
-const STEP: Duration = Duration::from_secs(20 * 60);
+const STEP: Duration = Duration::from_mins(20);
 /// The image's name without its tag.
 pub const REPOSITORY: &str = "docker.io/lastgood/workload";
 /// The environment variable with the command that loads an image; the tarball's path is appended to it.
@@ -50,7 +51,8 @@ pub async fn provide_images(tags: &[&str]) -> Result<(), Error> {
     let binary = build_workload().await?;
     let dir = target_dir()?.join("images");
     std::fs::create_dir_all(&dir).map_err(Error::io(format!("creating {}", dir.display())))?;
-    for tag in tags {
+    // What can't be pulled is an image that doesn't exist.
+    for tag in tags.iter().filter(|tag| parse_image(&image(tag)).1 != Behaviour::Unpullable) {
         let tarball = dir.join(format!("workload-{tag}.tar"));
         write_image(&binary, &image(tag), &tarball)?;
         load_image(&load, &tarball).await?;
@@ -84,7 +86,8 @@ async fn load_image(load: &str, tarball: &Path) -> Result<(), Error> {
     output(command, STEP).await.map(drop)
 }
 
-/// Writes a docker-archive image of one layer: the binary as `/workload`, which is also the entry point, with the reference in `IMAGE`.
+/// Writes a docker-archive image of one layer: the binary as `/workload`, which is also the entry point, with the version
+/// and the behaviour that the reference's tag names in its environment.
 pub fn write_image(binary: &Path, reference: &str, tarball: &Path) -> Result<(), Error> {
     let program = std::fs::read(binary).map_err(Error::io(format!("reading {}", binary.display())))?;
     let scratch = tarball.with_extension("tmp");
@@ -97,12 +100,13 @@ pub fn write_image(binary: &Path, reference: &str, tarball: &Path) -> Result<(),
 
 /// The bytes of the image's archive; the same for the same program and reference.
 fn archive(program: &[u8], reference: &str) -> std::io::Result<Vec<u8>> {
+    let (version, behaviour) = parse_image(reference);
     let layer = tar(&[("workload", 0o755, program)])?;
     let digest = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
     let config = json!({
         "architecture": "amd64",
         "os": "linux",
-        "config": { "Entrypoint": ["/workload"], "Env": [format!("IMAGE={reference}")], "ExposedPorts": { "8080/tcp": {} } },
+        "config": { "Entrypoint": ["/workload"], "Env": [format!("VERSION={version}"), format!("BEHAVIOUR={behaviour}")], "ExposedPorts": { "8080/tcp": {} } },
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", digest(&layer))] },
         "history": [{ "created_by": "lastgood testbed" }],
     })
@@ -166,6 +170,9 @@ mod tests {
         assert!(inner.starts_with("-rwxr-xr-x") && inner.trim_end().ends_with("workload") && inner.contains("1000"), "{inner}");
         let manifest = std::fs::read_to_string(dir.path().join("manifest.json")).unwrap();
         assert!(manifest.contains("docker.io/lastgood/workload:v2-failing"), "{manifest}");
+        let config = outer.split_whitespace().find(|word| word.len() == 64 + 5).unwrap();
+        let config = std::fs::read_to_string(dir.path().join(config)).unwrap();
+        assert!(config.contains("VERSION=v2\"") && config.contains("BEHAVIOUR=failing\""), "{config}");
     }
 
     #[tokio::test]

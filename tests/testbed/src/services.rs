@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long a build may take from scratch.
-const BUILD: Duration = Duration::from_secs(30 * 60);
+const BUILD: Duration = Duration::from_mins(30);
 /// How long a service may take to be ready.
 const READY: Duration = Duration::from_secs(30);
 /// What a service inherits of this process's environment.

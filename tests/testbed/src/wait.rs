@@ -66,6 +66,9 @@ where
 }
 
 /// The HTTP client of the testbed's own probes: no proxies, 5 s a request.
+///
+/// # Panics
+/// Never in practice: a client with built-in certificates alone always builds.
 pub fn http() -> &'static reqwest::Client {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
     CLIENT.get_or_init(|| {

@@ -27,20 +27,20 @@ fn trigger(dedup_key: &str) -> Value {
 
 #[tokio::test]
 async fn one_dedup_key_is_one_page() {
-    let pager = PagerDuty::start().await.unwrap();
-    let url = format!("{}/v2/enqueue", pager.url());
+    let receiver = PagerDuty::start().await.unwrap();
+    let url = format!("{}/v2/enqueue", receiver.url());
     for _ in 0..2 {
         let (status, body) = post(url.clone(), &trigger("k")).await;
         assert_eq!((status, body["dedup_key"].as_str()), (202, Some("k")));
     }
     let (status, _) = post(url.clone(), &json!({ "routing_key": KEY, "event_action": "resolve", "dedup_key": "k" })).await;
     assert_eq!(status, 202);
-    let pages = pager.pages();
+    let pages = receiver.pages();
     assert_eq!((pages.len(), pages[0].triggers, pages[0].resolved_at.is_some()), (1, 2, true));
     let change = json!({ "routing_key": KEY, "payload": { "summary": "rolled back" } });
-    assert_eq!(post(format!("{}/v2/change/enqueue", pager.url()), &change).await.0, 202);
-    let text = pager.render();
-    assert!(text.contains("CRITICAL") && text.contains("why: no version") && text.contains("CHANGE  rolled back"), "{text}");
+    assert_eq!(post(format!("{}/v2/change/enqueue", receiver.url()), &change).await.0, 202);
+    let shown = receiver.render();
+    assert!(shown.contains("CRITICAL") && shown.contains("why: no version") && shown.contains("CHANGE  rolled back"), "{shown}");
 }
 
 #[tokio::test]

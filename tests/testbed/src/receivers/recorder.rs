@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How long a hung call is held before its connection is dropped.
-const HANG: Duration = Duration::from_secs(120);
+const HANG: Duration = Duration::from_mins(2);
 
 /// A call as it came in.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use super::{install_once, is_executable, on_path, run};
 use crate::Error;
 
 /// One step of apt or dpkg.
-const STEP: Duration = Duration::from_secs(180);
+const STEP: Duration = Duration::from_mins(3);
 
 /// Where Debian's Alertmanager looks for its templates.
 const COMPILED_IN: &str = "/usr/share/prometheus/alertmanager";

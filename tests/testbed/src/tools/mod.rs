@@ -22,7 +22,7 @@ use crate::{Error, process::tail, wait};
 pub const ALERTMANAGER_ASSETS: &str = "alertmanager-assets";
 
 /// How long another process may take to install the same tool before we give up.
-const INSTALL_DEADLINE: Duration = Duration::from_secs(300);
+const INSTALL_DEADLINE: Duration = Duration::from_mins(5);
 /// The oldest nats-server with what the incident log needs: atomic batches and scheduled messages.
 const NATS_AT_LEAST: (u32, u32) = (2, 12);
 

