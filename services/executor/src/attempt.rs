@@ -10,7 +10,7 @@ use lastgood_core::template;
 use serde_json::Value;
 
 use crate::strategies::ownership;
-use crate::strategies::{ATTEMPT, INCIDENT};
+use crate::strategies::{ATTEMPT, INCIDENT, TEMPLATE_HASH};
 
 /// The Deployment controller's revision number.
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -32,6 +32,8 @@ pub struct Live {
     pub incident: String,
     /// The attempt that its annotation names; 0 for none.
     pub attempt: u32,
+    /// The template hash that its annotation names.
+    pub stamped_template: String,
     /// The controller's revision; 0 when unknown.
     pub revision: i64,
     /// Whether a `managedFields` entry of ours is there, which still has to be dropped.
@@ -52,6 +54,7 @@ impl Live {
             deleting: metadata["deletionTimestamp"].is_string(),
             incident: annotation(INCIDENT).to_owned(),
             attempt: annotation(ATTEMPT).parse().unwrap_or_default(),
+            stamped_template: annotation(TEMPLATE_HASH).to_owned(),
             revision: annotation(REVISION).parse().unwrap_or_default(),
             entry_of_ours: ownership::is_ours_present(&metadata["managedFields"]),
         }
@@ -110,13 +113,15 @@ pub fn next_step(incident: &Incident, id: IncidentId, seen: Seen<'_>, now: Times
     if live.paused {
         return Some(supersede("paused", "its rollout was paused by somebody (spec.paused)"));
     }
-    let stamped = live.incident == id.to_string();
-    if live.template_hash == to.template_hash {
-        return Some(match (stamped, live.attempt, incident.attempt()) {
+    let stamped = live.incident == id.to_string() && live.attempt > 0;
+    // What a write of ours yields is what it says of itself: an admission webhook may have added to the plan's template.
+    let ours = stamped && live.template_hash == live.stamped_template;
+    if ours || live.template_hash == to.template_hash {
+        return Some(match (ours, incident.attempt()) {
             // The log lost the intent; the workload's own annotation is the second witness.
-            (true, 1.., 0) => Step::Intend(1),
-            (true, 1.., known) => Step::Watch(known),
-            _ => supersede("template", "somebody put the same version back without us; theirs is the change that counts"),
+            (true, 0) => Step::Intend(1),
+            (true, known) => Step::Watch(known),
+            (false, _) => supersede("template", "somebody put the same version back without us; theirs is the change that counts"),
         });
     }
     if live.template_hash != from.template_hash {

@@ -37,7 +37,8 @@ fn bad(generation: i64) -> Live {
 }
 
 fn good(incident: &str, attempt: u32) -> Live {
-    Live { template_hash: "good".into(), incident: incident.into(), attempt, revision: 3, ..bad(6) }
+    let stamped_template = if attempt > 0 { "good".into() } else { String::new() };
+    Live { template_hash: "good".into(), incident: incident.into(), attempt, stamped_template, revision: 3, ..bad(6) }
 }
 
 fn step_at(incident: &Incident, live: Option<&Live>, written: bool, now: &str) -> Step {
@@ -72,6 +73,8 @@ fn a_moved_generation_needs_a_new_attempt() {
 fn our_write_is_known_by_its_annotations() {
     assert_eq!(step(&incident(&[5]), &good(INC, 1)), Step::Watch(1));
     assert_eq!(step(&incident(&[5, 6]), &good(INC, 1)), Step::Watch(2), "an earlier attempt's write is ours too");
+    let webhooked = Live { template_hash: "good+sidecar".into(), stamped_template: "good+sidecar".into(), ..good(INC, 1) };
+    assert_eq!(step(&incident(&[5]), &webhooked), Step::Watch(1), "admission added to the template, as the dry run had shown");
     assert_eq!(step(&incident(&[]), &good(INC, 1)), Step::Intend(1), "the log was lost; the annotation is a witness");
 }
 
@@ -89,12 +92,12 @@ fn another_template_is_somebody_elses() {
     let third = Live { template_hash: "third".into(), ..bad(6) };
     assert_eq!(superseded(&step(&incident(&[]), &third)), "template");
     assert_eq!(superseded(&step(&incident(&[5]), &third)), "template");
-    assert_eq!(superseded(&step(&incident(&[5]), &Live { incident: INC.into(), attempt: 1, ..third })), "template");
+    assert_eq!(superseded(&step(&incident(&[5]), &Live { incident: INC.into(), attempt: 1, stamped_template: "good".into(), ..third })), "template");
 }
 
 #[test]
 fn the_bad_version_brought_back_after_our_write_is_somebody_elses() {
-    let applied = Live { incident: INC.into(), attempt: 1, ..bad(7) };
+    let applied = Live { incident: INC.into(), attempt: 1, stamped_template: "good".into(), ..bad(7) };
     assert_eq!(superseded(&step(&incident(&[5]), &applied)), "template", "apply keeps our annotations");
     assert_eq!(superseded(&step_at(&incident(&[5]), Some(&bad(7)), true, "2026-11-22T00:00:01Z")), "template", "replace drops them");
     let replaced = Live { revision: 4, ..bad(7) };
@@ -128,7 +131,7 @@ fn without_a_plan_there_is_no_step() {
 
 #[test]
 fn a_read_is_understood() {
-    let object = json!({"metadata": {"uid": "u", "generation": 4, "annotations": {INCIDENT: INC, ATTEMPT: "2",
+    let object = json!({"metadata": {"uid": "u", "generation": 4, "annotations": {INCIDENT: INC, ATTEMPT: "2", TEMPLATE_HASH: "h",
         REVISION: "9"}, "managedFields": [{"manager": "lastgood", "operation": "Update", "fieldsV1": {}}]},
         "spec": {"paused": true, "template": {"spec": {}}}});
     let live = Live::of(&object);
@@ -142,6 +145,7 @@ fn a_read_is_understood() {
             deleting: false,
             incident: INC.into(),
             attempt: 2,
+            stamped_template: "h".into(),
             revision: 9,
             entry_of_ours: true
         }

@@ -5,4 +5,11 @@
 //! a version, or judge whether the restored one works.
 
 pub mod attempt;
+pub mod cluster;
+pub mod config;
+pub mod progress;
+pub mod report;
+pub mod run;
+pub mod services;
 pub mod strategies;
+pub mod view;

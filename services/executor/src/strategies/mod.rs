@@ -24,12 +24,14 @@ pub const ROLLED_BACK_FROM: &str = "lastgood.dev/rolled-back-from";
 pub const ROLLED_BACK_BY: &str = "lastgood.dev/rolled-back-by";
 
 /// What marks a write as ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     /// The incident.
     pub incident: IncidentId,
     /// The attempt.
     pub attempt: u32,
+    /// The hash of the template that the write yields, as the dry run showed it; `None` before that: the plan's.
+    pub yields: Option<String>,
 }
 
 /// Why no object to write could be computed.
@@ -52,13 +54,13 @@ pub enum RestoreError {
 }
 
 /// Computes the whole object to PUT from the live object, the plan and the stamp.
-pub type Restore = fn(&Value, &Plan, Stamp) -> Result<Value, RestoreError>;
+pub type Restore = fn(&Value, &Plan, &Stamp) -> Result<Value, RestoreError>;
 
 /// Every strategy, by the name that plans use.
 pub const ALL: &[(&str, Restore)] = &[("rolling", rolling::restore)];
 
 /// The object to PUT, by the plan's own strategy.
-pub fn restore(live: &Value, plan: &Plan, stamp: Stamp) -> Result<Value, RestoreError> {
+pub fn restore(live: &Value, plan: &Plan, stamp: &Stamp) -> Result<Value, RestoreError> {
     let (_, strategy) = ALL
         .iter()
         .find(|(name, _)| *name == plan.strategy)

@@ -13,7 +13,7 @@ use super::ownership::LAST_APPLIED;
 use super::{ATTEMPT, INCIDENT, RestoreError, Stamp, TEMPLATE_HASH};
 
 /// The Deployment to PUT.
-pub fn restore(live: &Value, plan: &Plan, stamp: Stamp) -> Result<Value, RestoreError> {
+pub fn restore(live: &Value, plan: &Plan, stamp: &Stamp) -> Result<Value, RestoreError> {
     let restored = template_of(plan)?;
     let mut object = live.clone();
     *object.pointer_mut("/spec/template").ok_or(RestoreError::BadLive("spec.template"))? = restored.clone();
@@ -27,7 +27,8 @@ pub fn restore(live: &Value, plan: &Plan, stamp: Stamp) -> Result<Value, Restore
     }
     annotations.insert(INCIDENT.to_owned(), stamp.incident.to_string().into());
     annotations.insert(ATTEMPT.to_owned(), stamp.attempt.to_string().into());
-    annotations.insert(TEMPLATE_HASH.to_owned(), template::hash(&restored).into());
+    let yields = stamp.yields.clone().unwrap_or_else(|| template::hash(&restored));
+    annotations.insert(TEMPLATE_HASH.to_owned(), yields.into());
     Ok(object)
 }
 

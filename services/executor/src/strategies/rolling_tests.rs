@@ -9,7 +9,7 @@ use super::*;
 use crate::strategies::{self, Stamp};
 
 fn stamp() -> Stamp {
-    Stamp { incident: "inc_0193a0000000700080000000000000aa".parse::<IncidentId>().unwrap(), attempt: 2 }
+    Stamp { incident: "inc_0193a0000000700080000000000000aa".parse::<IncidentId>().unwrap(), attempt: 2, yields: None }
 }
 
 fn template(version: &str) -> Value {
@@ -39,7 +39,7 @@ fn live(annotations: &Value) -> Value {
 #[test]
 fn the_template_is_replaced_exactly_and_the_rest_is_kept() {
     let before = live(&json!({"team": "shop"}));
-    let mut after = strategies::restore(&before, &plan(None), stamp()).unwrap();
+    let mut after = strategies::restore(&before, &plan(None), &stamp()).unwrap();
     assert_eq!(after["spec"]["template"], template("v1"));
     let annotations = after["metadata"]["annotations"].clone();
     assert_eq!(annotations["team"], "shop");
@@ -58,7 +58,7 @@ fn last_applied_says_what_was_restored() {
     let recorded = json!({"spec": {"containers": [{"name": "web", "image": "web:v1"}]}});
     for (part, expected) in [(Some(&recorded), recorded.clone()), (None, template("v1"))] {
         let annotations = json!({LAST_APPLIED: format!("{applied}\n")});
-        let after = restore(&live(&annotations), &plan(part), stamp()).unwrap();
+        let after = restore(&live(&annotations), &plan(part), &stamp()).unwrap();
         let text = after["metadata"]["annotations"][LAST_APPLIED].as_str().unwrap();
         let written: Value = serde_json::from_str(text).unwrap();
         assert_eq!(written, json!({"kind": "Deployment", "spec": {"replicas": 9, "template": expected}}));
@@ -69,7 +69,7 @@ fn last_applied_says_what_was_restored() {
 #[test]
 fn an_unreadable_last_applied_is_left_alone() {
     for text in ["not json", "[]", "{\"spec\": 7}"] {
-        let after = restore(&live(&json!({LAST_APPLIED: text})), &plan(None), stamp()).unwrap();
+        let after = restore(&live(&json!({LAST_APPLIED: text})), &plan(None), &stamp()).unwrap();
         assert_eq!(after["metadata"]["annotations"][LAST_APPLIED], text);
     }
 }
@@ -82,9 +82,9 @@ fn a_plan_that_can_not_be_used_is_refused() {
         Plan { template_json: b"{}".to_vec(), ..plan(None) },
     ];
     for plan in unusable {
-        assert!(strategies::restore(&live(&json!({})), &plan, stamp()).is_err());
+        assert!(strategies::restore(&live(&json!({})), &plan, &stamp()).is_err());
     }
-    assert_eq!(restore(&json!({}), &plan(None), stamp()), Err(RestoreError::BadLive("spec.template")));
+    assert_eq!(restore(&json!({}), &plan(None), &stamp()), Err(RestoreError::BadLive("spec.template")));
 }
 
 fn json_value() -> impl Strategy<Value = Value> {
@@ -108,7 +108,7 @@ proptest! {
         let mut before = json!({"spec": spec, "metadata": metadata, "status": status});
         before["spec"]["template"] = template("v2");
         before["metadata"]["annotations"] = json!(annotations);
-        let mut after = restore(&before, &plan(None), stamp()).unwrap();
+        let mut after = restore(&before, &plan(None), &stamp()).unwrap();
         prop_assert_eq!(&after["spec"]["template"], &template("v1"));
         after["spec"]["template"] = template("v2");
         for ours in [INCIDENT, ATTEMPT, TEMPLATE_HASH] {

@@ -1,0 +1,156 @@
+//! The loop around the pure parts: a fact wakes it, it loads the incident, acts, and reports.
+//!
+//! Guarantees: what is to be done follows from the log and the cluster alone, so a second delivery, a second replica or a restart
+//! in the middle comes to the same end. Must not: keep anything between two messages that the log doesn't have.
+
+mod finish;
+mod observe;
+mod switch;
+mod write;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chassis::bus::{Delivery, HandleError, Handler};
+use chassis::incidents::{ExecuteError, Executed, Incidents};
+use chassis::{Clock, ConsumerSpec, Service};
+use contracts::subjects::{cluster_facts_of_type, streams};
+use contracts::{DeadlineKind, IncidentSubject};
+use lastgood_core::incident::{Command, Incident, Phase, Recorded, evolve};
+use serde_json::Value;
+
+use crate::cluster::{ApiError, Cluster, Kind};
+use crate::config;
+
+/// The name of its durable consumer.
+pub const DURABLE: &str = "executor";
+/// The facts that can give it something to do.
+const WAKERS: &[&str] = &["rollback_planned", "announced", "deadline_passed", "verification_passed"];
+
+/// What an incident asks of the executor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// Nothing (yet).
+    Nothing,
+    /// Put the version back, or go on with it.
+    Rollback,
+    /// Write the status, tidy up.
+    Finish,
+}
+
+/// What this incident asks of the executor now.
+#[must_use]
+pub fn duty(incident: &Incident) -> Duty {
+    let may_begin = incident.announced.is_some() || incident.deadlines_passed.contains(&DeadlineKind::Announce);
+    match incident.phase() {
+        Phase::Planned if may_begin => Duty::Rollback,
+        Phase::Acting => Duty::Rollback,
+        Phase::Mitigated if !(incident.status_updated && incident.cleaned) => Duty::Finish,
+        _ => Duty::Nothing,
+    }
+}
+
+/// Handles the facts that wake the executor.
+#[derive(Debug, Clone)]
+pub struct Executor {
+    incidents: Incidents,
+    cluster: Cluster,
+    clock: Arc<dyn Clock>,
+    config: config::Executor,
+}
+
+/// One incident in hand.
+#[derive(Debug, Clone)]
+struct Case {
+    subject: IncidentSubject,
+    incident: Incident,
+    /// The sequence that the next load has to reach.
+    at_least: u64,
+}
+
+impl Executor {
+    /// On this bus and this cluster.
+    #[must_use]
+    pub fn new(incidents: Incidents, cluster: Cluster, clock: Arc<dyn Clock>, config: config::Executor) -> Self {
+        Self { incidents, cluster, clock, config }
+    }
+
+    /// Starts consuming the facts of this cluster's incidents.
+    pub fn start(self, service: &Service, cluster: &str) {
+        let filters = WAKERS.iter().map(|event_type| cluster_facts_of_type(cluster, event_type)).collect();
+        let mut spec = ConsumerSpec::new(streams::INCIDENTS, DURABLE, filters);
+        spec.ack_wait = self.config.ack_wait;
+        spec.max_in_flight = self.config.at_once;
+        service.bus.consume(spec, Arc::new(self), &service.lifecycle);
+    }
+
+    /// The workload as it is now.
+    async fn read(&self, subject: &IncidentSubject) -> Result<Option<Value>, ApiError> {
+        self.cluster.get(Kind::Deployment, &subject.workload.namespace, &subject.workload.name).await
+    }
+
+    /// Decides and appends; `false` when the log has moved on and the caller is to load it again.
+    async fn tell(&self, case: &mut Case, command: Command) -> Result<bool, HandleError> {
+        let name = command.name();
+        match self.incidents.execute(&case.subject, Some(case.at_least), &command, self.clock.now()).await {
+            Ok(executed) => {
+                tracing::info!(incident = %case.subject, "{name}");
+                case.take(&executed, self.clock.now());
+                Ok(true)
+            }
+            Err(ExecuteError::Refused(refusal)) => {
+                tracing::info!(incident = %case.subject, "{name}: {refusal}");
+                self.reload(case).await?;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn reload(&self, case: &mut Case) -> Result<(), HandleError> {
+        let loaded = self.incidents.load(&case.subject, Some(case.at_least)).await?;
+        case.at_least = case.at_least.max(loaded.incident.last_sequence);
+        case.incident = loaded.incident;
+        Ok(())
+    }
+}
+
+impl Case {
+    /// Folds what was just appended, which saves a read.
+    fn take(&mut self, executed: &Executed, at: jiff::Timestamp) {
+        let Some(appended) = &executed.appended else { return };
+        let mut incident = executed.before.incident.clone();
+        for (sequence, fact) in (appended.first..).zip(&executed.facts) {
+            incident = evolve(incident, &Recorded { sequence, at, fact: fact.clone() });
+        }
+        self.incident = incident;
+        self.at_least = self.at_least.max(appended.last);
+    }
+}
+
+/// An API error as what to do about the message.
+fn hand_back(error: &ApiError) -> HandleError {
+    match error {
+        ApiError::Outage(_) => HandleError::outage(error),
+        _ => HandleError::retry(std::time::Duration::from_millis(500), error),
+    }
+}
+
+#[async_trait]
+impl Handler for Executor {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        let (subject, event_type) = delivery.incident()?;
+        // Most of these wake a rollback: the workload is read while the log is.
+        let likely = matches!(event_type, "announced" | "rollback_planned");
+        let early = async { if likely { Some(self.read(&subject).await) } else { None } };
+        let (loaded, early) = tokio::join!(self.incidents.load(&subject, Some(delivery.sequence())), early);
+        let incident = loaded?.incident;
+        let at_least = delivery.sequence().max(incident.last_sequence);
+        let mut case = Case { subject, incident, at_least };
+        match duty(&case.incident) {
+            Duty::Nothing => Ok(()),
+            Duty::Rollback => self.roll_back(&mut case, early).await,
+            Duty::Finish => self.finish(&mut case).await,
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The write, by the attempt rule: intent, read, verify, switch, write; until it is in place or is not to be made.
+//!
+//! Guarantees: nothing is written before the dry run of the very object was accepted, the intent is stored and the pause switch was
+//! read after it. Must not: decide what a read means; `attempt` does.
+
+use chassis::bus::HandleError;
+use contracts::subjects::{self, streams};
+use contracts::v1::{Plan, RollbackFailed, RollbackStarted, Superseded};
+use contracts::{FailureReason, HaltReason, LedgerFact};
+use lastgood_core::incident::{Command, Phase, acting_until};
+use lastgood_core::template;
+use serde_json::Value;
+
+use super::{Case, Executor, hand_back};
+use crate::attempt::{Live, Seen, Step, next_step};
+use crate::cluster::{ApiError, Kind};
+use crate::strategies::{self, Stamp};
+
+/// What the write loop remembers between its steps; none of it is needed after a crash.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Whether this process saw its write accepted.
+    pub(super) written: bool,
+    /// `managedFields` just before that.
+    pub(super) before: Option<Value>,
+    /// The template hash that the dry run yielded.
+    yields: Option<String>,
+}
+
+/// Whether the loop goes on.
+enum Next {
+    Again,
+    End,
+    Watch(Value),
+}
+
+impl Executor {
+    /// Puts the version back, from wherever the incident stands.
+    pub(super) async fn roll_back(
+        &self,
+        case: &mut Case,
+        early: Option<Result<Option<Value>, ApiError>>,
+    ) -> Result<(), HandleError> {
+        let (mut memory, mut early) = (Memory::default(), early);
+        while matches!(case.incident.phase(), Phase::Planned | Phase::Acting) {
+            let (live, paused) = self.look(case, early.take()).await?;
+            let seen = live.as_ref().map(Live::of);
+            let view = Seen { live: seen.as_ref(), written: memory.written };
+            let Some(step) = next_step(&case.incident, case.subject.incident, view, self.clock.now()) else {
+                return Err(HandleError::dead("the incident has no usable plan"));
+            };
+            tracing::debug!(incident = %case.subject, ?step, "next step");
+            match self.take_step(case, &mut memory, step, live, paused).await? {
+                Next::Again => {}
+                Next::End => return Ok(()),
+                Next::Watch(written) => return self.observe(case, written, memory).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// One look: the workload and, at the same time, the pause switch.
+    async fn look(
+        &self,
+        case: &mut Case,
+        early: Option<Result<Option<Value>, ApiError>>,
+    ) -> Result<(Option<Value>, Option<String>), HandleError> {
+        let read = async {
+            match early {
+                Some(read) => read,
+                None => self.read(&case.subject).await,
+            }
+        };
+        let (live, paused) = tokio::join!(read, self.paused(&case.subject.workload.cluster));
+        match live {
+            Ok(live) => Ok((live, paused?)),
+            Err(error) => Err(self.unreachable(case, error).await?),
+        }
+    }
+
+    /// Who paused everything and why; `None` while the switch is off.
+    async fn paused(&self, cluster: &str) -> Result<Option<String>, HandleError> {
+        let last = self.incidents.bus().last(streams::LEDGER, &subjects::switch_filter(cluster)).await?;
+        let Some(stored) = last else { return Ok(None) };
+        match LedgerFact::decode(stored.event_type(), &stored.data)? {
+            LedgerFact::PauseSwitched(switch) if switch.paused => {
+                Ok(Some(format!("paused by {}: {}", switch.who, switch.reason)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn take_step(
+        &self,
+        case: &mut Case,
+        memory: &mut Memory,
+        step: Step,
+        live: Option<Value>,
+        paused: Option<String>,
+    ) -> Result<Next, HandleError> {
+        match (step, live) {
+            (Step::Supersede { what, detail, generation }, _) => {
+                self.supersede(case, what, detail, generation).await?;
+                Ok(Next::End)
+            }
+            (Step::Halt { reason, detail }, _) => self.halt(case, reason, detail).await,
+            (Step::Watch(_), Some(live)) => Ok(Next::Watch(live)),
+            (Step::Intend(_) | Step::Write(_), _) if paused.is_some() => {
+                self.halt(case, HaltReason::Paused, paused.unwrap_or_default()).await
+            }
+            (Step::Intend(attempt), Some(live)) => self.intend(case, memory, attempt, &live).await,
+            (Step::Write(attempt), Some(live)) => self.write(case, memory, attempt, &live).await,
+            // Only `Supersede` comes of a workload that is not there.
+            (_, None) => Ok(Next::Again),
+        }
+    }
+
+    async fn intend(&self, case: &mut Case, memory: &mut Memory, attempt: u32, live: &Value) -> Result<Next, HandleError> {
+        let seen = Live::of(live);
+        let plan = plan_of(case);
+        let stamped = seen.incident == case.subject.incident.to_string();
+        if memory.yields.is_none() && !stamped {
+            match self.dry_run(case, memory, attempt, live).await? {
+                Next::Watch(_) => {}
+                other => return Ok(other),
+            }
+        }
+        let hash = |version: &Option<contracts::v1::Version>| version.as_ref().map(|v| v.template_hash.clone()).unwrap_or_default();
+        let intent = RollbackStarted {
+            attempt,
+            workload_uid: seen.uid,
+            workload_generation: seen.generation,
+            template_hash: hash(&plan.from),
+            target_template_hash: hash(&plan.to),
+        };
+        self.tell(case, Command::StartAttempt(intent)).await?;
+        Ok(Next::Again)
+    }
+
+    /// Asks the server whether it would take the very object; `Watch` carries what it would make of it.
+    async fn dry_run(&self, case: &mut Case, memory: &mut Memory, attempt: u32, live: &Value) -> Result<Next, HandleError> {
+        let object = match self.object(case, memory, attempt, live) {
+            Ok(object) => object,
+            Err(error) => return self.halt(case, HaltReason::DryRunRefused, error.to_string()).await,
+        };
+        let workload = &case.subject.workload;
+        match self.cluster.put(Kind::Deployment, &workload.namespace, &workload.name, &object, true).await {
+            Ok(accepted) => {
+                memory.yields = Some(template::hash(&accepted["spec"]["template"]));
+                Ok(Next::Watch(accepted))
+            }
+            Err(ApiError::Conflict(_) | ApiError::NotFound(_)) => Ok(Next::Again),
+            Err(error @ ApiError::Refused { .. }) => {
+                if case.incident.attempts.is_empty() {
+                    self.halt(case, HaltReason::DryRunRefused, error.to_string()).await
+                } else {
+                    self.refused(case, &error).await
+                }
+            }
+            Err(error) => Err(self.unreachable(case, error).await?),
+        }
+    }
+
+    async fn write(&self, case: &mut Case, memory: &mut Memory, attempt: u32, live: &Value) -> Result<Next, HandleError> {
+        if memory.yields.is_none() {
+            // After a restart: what the write will yield has to be known before it is stamped with it.
+            match self.dry_run(case, memory, attempt, live).await? {
+                Next::Watch(_) => {}
+                other => return Ok(other),
+            }
+        }
+        let object = match self.object(case, memory, attempt, live) {
+            Ok(object) => object,
+            Err(error) => return self.halt(case, HaltReason::DryRunRefused, error.to_string()).await,
+        };
+        let workload = &case.subject.workload;
+        match self.cluster.put(Kind::Deployment, &workload.namespace, &workload.name, &object, false).await {
+            Ok(written) => {
+                self.count_write(case);
+                memory.written = true;
+                memory.before = Some(live["metadata"]["managedFields"].clone());
+                Ok(Next::Watch(written))
+            }
+            Err(ApiError::Conflict(_) | ApiError::NotFound(_)) => Ok(Next::Again),
+            Err(error @ ApiError::Refused { .. }) => self.refused(case, &error).await,
+            Err(error) => Err(self.unreachable(case, error).await?),
+        }
+    }
+
+    fn object(&self, case: &Case, memory: &Memory, attempt: u32, live: &Value) -> Result<Value, strategies::RestoreError> {
+        let stamp = Stamp { incident: case.subject.incident, attempt, yields: memory.yields.clone() };
+        strategies::restore(live, &plan_of(case), &stamp)
+    }
+
+    fn count_write(&self, case: &Case) {
+        let planned = case.incident.plan.as_ref().map(|(at, _)| self.clock.now().duration_since(*at).as_secs_f64());
+        metrics::counter!("lastgood_executor_writes_total").increment(1);
+        metrics::histogram!("lastgood_executor_plan_to_write_seconds").record(planned.unwrap_or_default());
+        tracing::info!(incident = %case.subject, seconds_since_plan = planned, "the write was accepted");
+    }
+
+    async fn halt(&self, case: &mut Case, reason: HaltReason, detail: String) -> Result<Next, HandleError> {
+        let would_do = case.incident.plan.as_ref().map(|(_, plan)| plan.diff.clone()).unwrap_or_default();
+        self.tell(case, Command::Halt { reason, detail, would_do }).await?;
+        Ok(Next::End)
+    }
+
+    async fn refused(&self, case: &mut Case, error: &ApiError) -> Result<Next, HandleError> {
+        self.fail_unseen(case, FailureReason::WriteRefused, error.to_string()).await?;
+        Ok(Next::End)
+    }
+
+    pub(super) async fn fail_unseen(&self, case: &mut Case, reason: FailureReason, detail: String) -> Result<(), HandleError> {
+        let (attempt, reason) = (case.incident.attempt(), reason.code().to_owned());
+        self.tell(case, Command::Fail(RollbackFailed { attempt, reason, detail, ..RollbackFailed::default() })).await?;
+        Ok(())
+    }
+
+    pub(super) async fn supersede(
+        &self,
+        case: &mut Case,
+        what: &str,
+        detail: String,
+        workload_generation: i64,
+    ) -> Result<(), HandleError> {
+        self.tell(case, Command::Supersede(Superseded { what: what.to_owned(), detail, workload_generation })).await?;
+        Ok(())
+    }
+
+    /// An outage is waited out with the message in hand, but not past the deadline.
+    pub(super) async fn unreachable(&self, case: &mut Case, error: ApiError) -> Result<HandleError, HandleError> {
+        let over = acting_until(&case.incident).is_some_and(|until| self.clock.now() >= until);
+        if over && matches!(error, ApiError::Outage(_)) {
+            let detail = format!("by the deadline {error}; how far the rollback came is not known");
+            self.fail_unseen(case, FailureReason::PodsNotReady, detail).await?;
+        }
+        Ok(hand_back(&error))
+    }
+}
+
+pub(super) fn plan_of(case: &Case) -> Plan {
+    case.incident.plan.as_ref().map(|(_, plan)| plan.clone()).unwrap_or_default()
+}
