@@ -74,7 +74,6 @@ impl std::fmt::Debug for Ids {
 impl Ids {
     /// Ids that nobody can foresee.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the one user of the host's randomness")]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, random: Arc::new(Mutex::new(StdRng::from_rng(&mut rand::rng()))) }
     }

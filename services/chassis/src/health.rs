@@ -103,8 +103,16 @@ async fn readyz(State((readiness, _)): State<Shared>) -> impl IntoResponse {
     if missing.is_empty() {
         return (StatusCode::OK, "ready\n".to_owned());
     }
-    let lines: String = missing.iter().map(|(name, reason)| format!("{name}: {reason}\n")).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, lines)
+    let lines: Vec<String> = missing
+        .iter()
+        .map(|(name, reason)| {
+            format!(
+                "{name}: {reason}
+"
+            )
+        })
+        .collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines.concat())
 }
 
 async fn metrics(State((_, telemetry)): State<Shared>) -> impl IntoResponse {

@@ -45,8 +45,8 @@ impl From<WireError> for AppendError {
 
 impl Bus {
     /// Stores all parts of a notification: several in one atomic batch. A part that is stored already counts as stored.
-    pub async fn publish_alerts(&self, parts: Vec<AlertPart>) -> Result<(), AppendError> {
-        let messages: Vec<_> = parts.into_iter().map(|part| self.alert_message(part)).collect();
+    pub async fn publish_alerts(&self, parts: &[AlertPart]) -> Result<(), AppendError> {
+        let messages: Vec<_> = parts.iter().map(|part| self.alert_message(part)).collect();
         let batched = match messages.as_slice() {
             [] => return Ok(()),
             [_] => false,
@@ -61,7 +61,7 @@ impl Bus {
         Ok(())
     }
 
-    fn alert_message(&self, part: AlertPart) -> (String, HeaderMap, Bytes) {
+    fn alert_message(&self, part: &AlertPart) -> (String, HeaderMap, Bytes) {
         let mut headers = envelope_headers(&self.envelope(self.ids().event(), "lastgood.v1.AlertNotification"));
         headers.insert("Nats-Msg-Id", part.id.as_str());
         (subjects::alert(&part.notification.source), headers, part.notification.encode_to_vec().into())

@@ -177,10 +177,12 @@ impl From<ReadError> for HandleError {
 impl Bus {
     /// Starts a durable consumer, and one for its replayed dead letters, as critical tasks of the process.
     pub fn consume(&self, spec: ConsumerSpec, handler: Arc<dyn Handler>, life: &Lifecycle) {
-        for spec in [spec.redelivery(self.service()), spec] {
-            let puller = Puller::new(Work::new(self.clone(), spec.clone(), Arc::clone(&handler), life.hard()), life.stopping());
-            life.spawn(format!("consumer {}", spec.durable), puller.run());
-        }
+        let start = |spec: ConsumerSpec, handler| {
+            let name = format!("consumer {}", spec.durable);
+            life.spawn(name, Puller::new(Work::new(self.clone(), spec, handler, life.hard()), life.stopping()).run());
+        };
+        start(spec.redelivery(self.service()), Arc::clone(&handler));
+        start(spec, handler);
     }
 
     /// Makes the consumer or brings it up to date.

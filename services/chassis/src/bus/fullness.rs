@@ -12,7 +12,7 @@ use super::{Bus, ReadError, streams};
 use crate::lifecycle::Lifecycle;
 
 /// How often the streams are looked at.
-const PERIOD: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_mins(1);
 /// From here on people are told.
 const LOUD: f64 = 0.75;
 

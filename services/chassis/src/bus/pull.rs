@@ -17,7 +17,7 @@ use super::work::{Done, Work};
 use super::{ConsumerSpec, Delivery};
 
 /// How long the server keeps a pull; longer than an ordinary pause between messages, short enough to outlive nobody.
-const EXPIRES: Duration = Duration::from_secs(300);
+const EXPIRES: Duration = Duration::from_mins(5);
 /// How often it says that the pull is still there.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Two heartbeats missed: ask again.

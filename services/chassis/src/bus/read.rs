@@ -141,12 +141,12 @@ impl Bus {
     /// sequence that the filter matches), or without one the leader's last; [`ReadError::Stale`] at the request timeout.
     pub async fn read(&self, stream: &str, filter: &str, from: u64, at_least: Option<u64>) -> Result<Vec<Stored>, ReadError> {
         let deadline = Instant::now() + self.inner.config.request_timeout;
-        let (wanted, first) = match at_least {
-            Some(wanted) => (wanted, self.read_once(stream, filter, from, deadline).await),
-            None => {
-                let (last, first) = tokio::join!(self.last(stream, filter), self.read_once(stream, filter, from, deadline));
-                (last?.map_or(0, |stored| stored.sequence), first)
-            }
+        let first = self.read_once(stream, filter, from, deadline);
+        let (wanted, first) = if let Some(wanted) = at_least {
+            (wanted, first.await)
+        } else {
+            let (last, first) = tokio::join!(self.last(stream, filter), first);
+            (last?.map_or(0, |stored| stored.sequence), first)
         };
         self.read_on(stream, filter, from, wanted, first?, deadline).await
     }

@@ -11,7 +11,7 @@ use contracts::subjects::{self, streams};
 use crate::config;
 
 /// How long the same `Nats-Msg-Id` is the same message.
-const DUPLICATES: Duration = Duration::from_secs(3600);
+const DUPLICATES: Duration = Duration::from_hours(1);
 
 /// The stream that holds this subject's facts.
 pub(super) fn of_subject(subject: &str) -> Option<&'static str> {

@@ -20,7 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a message that a newer binary wrote is handed back for.
 const LEFT_ALONE: Duration = Duration::from_secs(30);
 /// How often one that was handed back often enough is looked at again, in hand.
-const PARKED: Duration = Duration::from_secs(300);
+const PARKED: Duration = Duration::from_mins(5);
 /// How many failures are remembered; beyond, the oldest knowledge is dropped (the server's own count goes on).
 const REMEMBERED: usize = 100_000;
 
@@ -142,7 +142,7 @@ impl Work {
                     tokio::time::sleep(self.bus.ids().jitter(pause.max(after.min(LONGEST_PAUSE)))).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
-                HandleError::RetryAfter { after, reason, outage: false } => return self.failed(delivery, after, reason),
+                HandleError::RetryAfter { after, reason, outage: false } => return self.failed(delivery, after, &reason),
                 HandleError::DeadLetter { reason } => return Verdict::Dead(reason),
                 HandleError::LeaveAlone { reason } => {
                     if let Some(verdict) = self.left_alone(delivery, &reason).await {
@@ -155,7 +155,7 @@ impl Work {
     }
 
     /// Counts a failure: again later, or a dead letter when there were too many.
-    fn failed(&self, delivery: &Delivery, after: Duration, reason: String) -> Verdict {
+    fn failed(&self, delivery: &Delivery, after: Duration, reason: &str) -> Verdict {
         let mut failures = lock(&self.state.failures);
         if failures.len() >= REMEMBERED {
             failures.clear();

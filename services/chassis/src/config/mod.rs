@@ -159,7 +159,6 @@ pub mod optional_duration {
     }
 
     /// Writes it the same way.
-    #[expect(clippy::ref_option, reason = "serde's `with` passes the field by reference")]
     pub fn serialize<S: Serializer>(length: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
         match length {
             Some(length) => serializer.serialize_some(&humantime::format_duration(*length).to_string()),

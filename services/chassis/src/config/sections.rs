@@ -50,7 +50,7 @@ impl Default for Nats {
             replicas: 1,
             max_bytes: 1 << 30,
             request_timeout: Duration::from_secs(5),
-            keep: Duration::from_secs(30 * 24 * 3600),
+            keep: Duration::from_hours(30 * 24),
         }
     }
 }
