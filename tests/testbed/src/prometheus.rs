@@ -2,6 +2,8 @@
 //!
 //! Guarantee: it listens on loopback, its storage is temporary, and its configuration is written from values, never pasted together.
 
+mod pod_targets;
+
 use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
@@ -12,6 +14,8 @@ use crate::{
     process::{Daemon, Process},
     tools, wait,
 };
+
+use self::pod_targets::PodTargets;
 
 /// How long it may take to be ready.
 const READY: Duration = Duration::from_secs(30);
@@ -109,6 +113,7 @@ impl Rule {
 pub struct Prometheus {
     port: u16,
     daemon: Daemon,
+    _pods: Option<PodTargets>,
     _temporary: TempDir,
 }
 
@@ -119,8 +124,12 @@ impl Prometheus {
         let temporary = tempfile::Builder::new().prefix("lastgood-prometheus-").tempdir();
         let temporary = temporary.map_err(Error::io("a directory for Prometheus"))?;
         let (dir, port) = (temporary.path().to_owned(), ports::free()?);
+        let pods = match &options.kubeconfig {
+            Some(kubeconfig) => Some(PodTargets::start(kubeconfig, options.pod_port).await?),
+            None => None,
+        };
         // JSON is YAML, and quoting is nobody's business then.
-        write_json(&dir.join("prometheus.yml"), &config(&options)?)?;
+        write_json(&dir.join("prometheus.yml"), &config(&options, pods.as_ref().map(PodTargets::url)))?;
         write_json(&dir.join("rules.yml"), &rules(&options))?;
         let log = dir.join("prometheus.log");
         let daemon = Daemon::start("prometheus", log, move || {
@@ -134,7 +143,7 @@ impl Prometheus {
                 .current_dir(&dir);
             command
         })?;
-        let prometheus = Self { port, daemon, _temporary: temporary };
+        let prometheus = Self { port, daemon, _pods: pods, _temporary: temporary };
         prometheus.ready().await?;
         Ok(prometheus)
     }
@@ -195,7 +204,7 @@ fn rules(options: &PrometheusOptions) -> Value {
     json!({ "groups": [{ "name": "testbed", "rules": options.rules.iter().map(Rule::render).collect::<Vec<_>>() }] })
 }
 
-fn config(options: &PrometheusOptions) -> Result<Value, Error> {
+fn config(options: &PrometheusOptions, pods: Option<&str>) -> Value {
     let interval = format!("{}s", options.scrape_interval.as_secs().max(1));
     let map =
         |pairs: &[(String, String)]| pairs.iter().cloned().map(|(key, value)| (key, Value::String(value))).collect::<Value>();
@@ -203,17 +212,16 @@ fn config(options: &PrometheusOptions) -> Result<Value, Error> {
         .map(|target| json!({ "targets": [target.address], "labels": map(&target.labels) }))
         .collect();
     let mut scrapes = vec![json!({ "job_name": "static", "static_configs": static_configs })];
-    if let Some(kubeconfig) = &options.kubeconfig {
-        let kubeconfig = std::path::absolute(kubeconfig).map_err(Error::io(format!("kubeconfig {}", kubeconfig.display())))?;
+    if let Some(url) = pods {
         scrapes.push(json!({
             "job_name": "pods",
-            "kubernetes_sd_configs": [{ "role": "pod", "kubeconfig_file": kubeconfig }],
-            "relabel_configs": pod_relabeling(options.pod_port),
+            "http_sd_configs": [{ "url": url, "refresh_interval": interval }],
+            "relabel_configs": pod_relabeling(),
         }));
     }
     let hosts = options.alertmanager_urls.iter().map(|url| url.trim_start_matches("http://").trim_end_matches('/'));
     let hosts: Vec<&str> = hosts.collect();
-    Ok(json!({
+    json!({
         "global": {
             "scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval,
             "external_labels": map(&options.external_labels),
@@ -221,18 +229,15 @@ fn config(options: &PrometheusOptions) -> Result<Value, Error> {
         "rule_files": ["rules.yml"],
         "alerting": { "alertmanagers": [{ "api_version": "v2", "static_configs": [{ "targets": hosts }] }] },
         "scrape_configs": scrapes,
-    }))
+    })
 }
 
 /// Running pods that ask for it, each at one address, with the labels that alerts are grouped by.
-fn pod_relabeling(port: u16) -> Value {
+fn pod_relabeling() -> Value {
     let meta = |name: &str| json!([format!("__meta_kubernetes_pod_{name}")]);
     json!([
         { "source_labels": meta("annotation_prometheus_io_scrape"), "regex": "true", "action": "keep" },
         { "source_labels": meta("phase"), "regex": "Running", "action": "keep" },
-        { "source_labels": meta("ip"), "regex": ".+", "action": "keep" },
-        // Every container port is a target of its own; with one address for all of them they become one target.
-        { "source_labels": meta("ip"), "target_label": "__address__", "replacement": format!("$1:{port}") },
         { "source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace" },
         { "source_labels": meta("name"), "target_label": "pod" },
         { "source_labels": meta("label_app"), "target_label": "deployment" },
