@@ -5,17 +5,17 @@
 //! (`deadlines`) and finishes what a crash interrupted (`resume`). Guarantees: each occurrence of an alert gets one disposition; a workload
 //! has one open incident; an outage of NATS or the API server delays and never dismisses. Must not: write to a cluster or tell people.
 
-//pub mod alerts;
+pub mod alerts;
 pub mod brakes;
 pub mod cluster;
 pub mod config;
 pub mod correlate;
-//pub mod deadlines;
-//pub mod decision;
+pub mod deadlines;
+pub mod decision;
 pub mod ledger;
 pub mod occurrences;
-//pub mod pause;
+pub mod pause;
 pub mod plan;
-//pub mod resume;
-//pub mod undeliverable;
-//pub mod wiring;
+pub mod resume;
+pub mod undeliverable;
+pub mod wiring;

@@ -1,2 +1,94 @@
-//! placeholder
-fn main() {}
+//! `lastgood-orchestrator`: runs the service; `pause` and `resume` switch all automatic action off and on.
+//!
+//! Must not: hold logic; it reads the configuration, starts the chassis, wires and runs.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use chassis::bus::Bus;
+use chassis::clock::{Clock, Ids, SystemClock};
+use chassis::config::Args;
+use clap::{Parser, Subcommand};
+use contracts::v1::PauseSwitched;
+use orchestrator::cluster::LiveCluster;
+use orchestrator::config::Config;
+use orchestrator::correlate::Rules;
+use orchestrator::decision::Engine;
+use orchestrator::ledger::LedgerStore;
+use orchestrator::{ledger, pause, wiring};
+
+#[derive(Parser)]
+#[command(version, about = "Finds what went bad and which version to go back to")]
+struct Cli {
+    #[command(flatten)]
+    args: Args,
+    #[command(subcommand)]
+    command: Option<Subcommands>,
+}
+
+#[derive(Subcommand)]
+enum Subcommands {
+    /// Run the service (the default).
+    Run,
+    /// Stop all automatic action in the cluster.
+    Pause {
+        /// Why, for the people who will wonder.
+        #[arg(long)]
+        reason: String,
+        /// Who says so; the login name if not given.
+        #[arg(long)]
+        who: Option<String>,
+    },
+    /// Let automatic action go on.
+    Resume {
+        /// Why.
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// Who says so; the login name if not given.
+        #[arg(long)]
+        who: Option<String>,
+    },
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    let config: Config = chassis::config::load("orchestrator", &cli.args)?;
+    if cli.args.check_config {
+        return Ok(ExitCode::SUCCESS);
+    }
+    match cli.command.unwrap_or(Subcommands::Run) {
+        Subcommands::Run => run(config).await,
+        Subcommands::Pause { reason, who } => switch(&config, true, reason, who).await,
+        Subcommands::Resume { reason, who } => switch(&config, false, reason, who).await,
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let service = chassis::service::start("orchestrator", &config.nats, &config.admin, &config.telemetry).await?;
+    let client = chassis::cluster::connect(&config.kubernetes).await?;
+    let cluster = Arc::new(LiveCluster::new(client.clone()));
+    let rules = Rules { cluster: config.kubernetes.cluster.clone(), cluster_label: config.kubernetes.cluster_label };
+    let engine = Engine::new(service.bus.clone(), cluster, rules, config.orchestrator);
+    wiring::consume(&service, &engine);
+    let (listed, stopping) = (service.readiness.flag("ledger"), service.lifecycle.stopping());
+    listed.not_ready("listing the workloads");
+    service.lifecycle.spawn("ledger watch", async move {
+        let name = config.kubernetes.cluster;
+        ledger::watch(client, engine.cluster, engine.store, &name, stopping, || listed.ready()).await
+    });
+    Ok(service.run().await)
+}
+
+async fn switch(config: &Config, paused: bool, reason: String, who: Option<String>) -> anyhow::Result<ExitCode> {
+    chassis::cluster::install_crypto();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let connecting = Bus::connect(&config.nats, "orchestrator", Arc::clone(&clock), Ids::new(clock));
+    let bus = tokio::time::timeout(config.nats.request_timeout * 2, connecting).await.context("NATS can't be reached")??;
+    let who = pause::who(who, std::env::var("USER").ok());
+    let wanted = PauseSwitched { paused, who, reason };
+    let said = pause::switch(&LedgerStore::new(bus), &config.kubernetes.cluster, &wanted).await?;
+    println!("{said}");
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,256 @@
+//! The handler of alert notifications: each alert gets its disposition, each workload its incident.
+//!
+//! `mod` reads what is known of each fingerprint and sorts the alerts by what they mean; `settle` opens and joins incidents; `minor` does
+//! the rest (ends, repeats, dismissals). Guarantees: handling a notification again adds nothing; a notification of ten thousand alerts takes
+//! reads in proportion, a bounded number at a time, and few large appends. Must not: dismiss anything because something is away.
+
+mod minor;
+mod settle;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use chassis::bus::{AppendError, Delivery, HandleError, Handler};
+use contracts::subjects::{self, streams};
+use contracts::v1::{self, WorkloadRef};
+use contracts::OccurrenceFact;
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+
+use crate::cluster::Kind;
+use crate::correlate::{Clue, Correlation, Dismissal, Workload, clues, resolve};
+use crate::decision::{Engine, Prefetched};
+use crate::occurrences::{Known, Meaning, meaning};
+
+/// Reads of fingerprints at the same time.
+const READS: usize = 64;
+/// Workloads looked up or settled at the same time.
+const WORKLOADS: usize = 8;
+/// Occurrences in one append; a batch holds at most 1000 messages, and some are the incident's.
+const BATCH: usize = 400;
+/// Bytes of alerts in one append: a join is one message, and NATS takes 1 MiB a message.
+const BATCH_BYTES: usize = 512 * 1024;
+/// How often an append is decided again after it lost, before the message goes back.
+const TRIES: usize = 20;
+
+/// Handles `lastgood.alert.>`.
+pub struct AlertHandler {
+    engine: Engine,
+}
+
+/// An alert with what is known of its fingerprint.
+#[derive(Debug, Clone)]
+pub(crate) struct Heard {
+    pub(crate) alert: v1::Alert,
+    pub(crate) known: Known,
+}
+
+/// A notification under way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Note<'a> {
+    pub(crate) source: &'a str,
+    pub(crate) heard_at: Timestamp,
+}
+
+/// What is to be done about a notification's alerts.
+#[derive(Debug, Default)]
+struct Sorted {
+    new: Vec<Heard>,
+    ended: Vec<Heard>,
+    unseen: Vec<Heard>,
+    repeats: Vec<Heard>,
+}
+
+impl AlertHandler {
+    /// With this engine.
+    #[must_use]
+    pub const fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+}
+
+#[async_trait]
+impl Handler for AlertHandler {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        let notification: v1::AlertNotification = delivery.decode()?;
+        let note = Note { source: &notification.source, heard_at: delivery.stored.at };
+        if notification.truncated_alerts > 0 {
+            tracing::warn!(source = note.source, left_out = notification.truncated_alerts, "the source left alerts out");
+        }
+        let sorted = self.engine.sort(note, distinct(notification.alerts)).await?;
+        self.engine.repeats(note, sorted.repeats).await?;
+        self.engine.ends(note, sorted.ended).await?;
+        self.engine.unseen(note, sorted.unseen).await?;
+        self.engine.route(note, sorted.new).await
+    }
+
+    /// Notifications of one group keep their order; groups do not wait for each other.
+    fn key(&self, delivery: &Delivery) -> String {
+        match delivery.decode::<v1::AlertNotification>() {
+            Ok(notification) => format!("{}/{}", notification.source, notification.group_key),
+            Err(_) => delivery.default_key(),
+        }
+    }
+}
+
+/// One alert a fingerprint: the last one of the notification. A fingerprint that can't be a subject's token is passed over, loudly.
+fn distinct(alerts: Vec<v1::Alert>) -> Vec<v1::Alert> {
+    let mut by_fingerprint = BTreeMap::new();
+    for alert in alerts {
+        if subjects::is_token(&alert.fingerprint) {
+            by_fingerprint.insert(alert.fingerprint.clone(), alert);
+        } else {
+            tracing::error!(fingerprint = alert.fingerprint, "an alert's fingerprint can't be used; it is passed over");
+            metrics::counter!("lastgood_alerts_unusable_total").increment(1);
+        }
+    }
+    by_fingerprint.into_values().collect()
+}
+
+impl Engine {
+    /// What is known of a fingerprint.
+    pub(crate) async fn known(&self, fingerprint: &str) -> Result<Known, HandleError> {
+        let filter = subjects::occurrence_filter(fingerprint);
+        let Some(last) = self.bus.last(streams::INCIDENTS, &filter).await? else { return Ok(Known::default()) };
+        let fact = OccurrenceFact::decode(last.event_type(), &last.data)?;
+        if !matches!(fact, OccurrenceFact::OccurrenceResolved(_)) {
+            return Ok(Known::default().with(last.sequence, &fact));
+        }
+        // Where it went stands before its end: the last disposition of the three kinds.
+        let mut before: Option<chassis::bus::Stored> = None;
+        for event_type in ["occurrence_opened", "occurrence_joined", "occurrence_dismissed"] {
+            let found = self.bus.last(streams::INCIDENTS, &subjects::occurrence(fingerprint, event_type)).await?;
+            before = before.into_iter().chain(found).max_by_key(|stored| stored.sequence);
+        }
+        let known = match before {
+            Some(stored) => Known::default().with(stored.sequence, &OccurrenceFact::decode(stored.event_type(), &stored.data)?),
+            None => Known::default(),
+        };
+        Ok(known.with(last.sequence, &fact))
+    }
+
+    /// Reads what is known of each alert, in the given order.
+    pub(crate) async fn hear(&self, alerts: Vec<v1::Alert>) -> Result<Vec<Heard>, HandleError> {
+        let reads = alerts.into_iter().map(|alert| async move {
+            let known = self.known(&alert.fingerprint).await?;
+            Ok::<_, HandleError>(Heard { alert, known })
+        });
+        stream::iter(reads).buffered(READS).try_collect().await
+    }
+
+    async fn sort(&self, note: Note<'_>, alerts: Vec<v1::Alert>) -> Result<Sorted, HandleError> {
+        let mut sorted = Sorted::default();
+        for heard in self.hear(alerts).await? {
+            match meaning(&heard.known, &heard.alert, note.heard_at) {
+                Meaning::New => sorted.new.push(heard),
+                Meaning::Ended(..) => sorted.ended.push(heard),
+                Meaning::EndedUnseen(_) => sorted.unseen.push(heard),
+                Meaning::Repeat(Some(_)) => sorted.repeats.push(heard),
+                Meaning::Repeat(None) | Meaning::Nothing => {}
+            }
+        }
+        Ok(sorted)
+    }
+
+    /// Finds the workload of each new alert and settles them workload by workload; the rest is dismissed.
+    async fn route(&self, note: Note<'_>, new: Vec<Heard>) -> Result<(), HandleError> {
+        let mut dismissed: Vec<(Heard, Dismissal)> = Vec::new();
+        let mut by_clues: BTreeMap<Vec<Clue>, Vec<Heard>> = BTreeMap::new();
+        for heard in new {
+            match clues(&self.rules, note.source, &heard.alert.labels, &heard.alert.annotations) {
+                Ok(clues) => by_clues.entry(clues).or_default().push(heard),
+                Err(dismissal) => dismissed.push((heard, dismissal)),
+            }
+        }
+        let looks = by_clues.into_iter().map(|(clues, alerts)| async move {
+            let (correlation, pre) = self.follow(&clues).await?;
+            Ok::<_, HandleError>((correlation, pre, alerts))
+        });
+        let found: Vec<_> = stream::iter(looks).buffered(WORKLOADS).try_collect().await?;
+        let mut by_workload: BTreeMap<String, (Workload, Option<Prefetched>, Vec<Heard>)> = BTreeMap::new();
+        for (correlation, pre, alerts) in found {
+            match correlation {
+                Correlation::Dismissed(dismissal) => dismissed.extend(alerts.into_iter().map(|heard| (heard, dismissal.clone()))),
+                Correlation::Found(workload) => {
+                    let path = subjects::workload_path(&self.reference(&workload));
+                    by_workload.entry(path).or_insert_with(|| (*workload, pre, Vec::new())).2.extend(alerts);
+                }
+            }
+        }
+        self.dismiss(note, dismissed).await?;
+        let settled = by_workload.into_values().map(|(workload, pre, alerts)| self.settle(note, workload, pre, alerts));
+        stream::iter(settled).buffer_unordered(WORKLOADS).try_collect::<()>().await
+    }
+
+    /// Follows the clues; where they name the workload outright, the log is read meanwhile.
+    async fn follow(&self, clues: &[Clue]) -> Result<(Correlation, Option<Prefetched>), HandleError> {
+        let looking = async { resolve(self.cluster.as_ref(), clues).await.map_err(HandleError::from) };
+        match clues.first() {
+            Some(Clue::Explicit(Kind::Deployment, namespace, name) | Clue::Workload(Kind::Deployment, namespace, name)) => {
+                let workload = self.workload_ref(Kind::Deployment, namespace, name);
+                let (correlation, pre) = futures::try_join!(looking, self.prefetch(&workload))?;
+                let same = matches!(&correlation, Correlation::Found(found) if self.reference(found) == workload);
+                Ok((correlation, same.then_some(pre)))
+            }
+            _ => Ok((looking.await?, None)),
+        }
+    }
+
+    /// A found workload's reference.
+    pub(crate) fn reference(&self, workload: &Workload) -> WorkloadRef {
+        self.workload_ref(workload.kind, workload.object.namespace(), workload.object.name())
+    }
+}
+
+/// How many of these go into one append: at least one.
+pub(crate) fn batch_len<'a>(alerts: impl Iterator<Item = &'a Heard>) -> usize {
+    let size = |text: &String| text.len() + 4;
+    let weigh = |heard: &Heard| {
+        let texts = heard.alert.labels.iter().chain(&heard.alert.annotations);
+        texts.map(|(key, value)| size(key) + size(value)).sum::<usize>() + heard.alert.generator_url.len() + 256
+    };
+    let mut bytes = 0;
+    let fits = |heard: &&Heard| {
+        bytes += weigh(heard);
+        bytes <= BATCH_BYTES
+    };
+    alerts.take(BATCH).take_while(fits).count().max(1)
+}
+
+/// Whether an append lost; other errors are the handler's.
+pub(crate) fn lost(result: Result<chassis::bus::Appended, AppendError>) -> Result<bool, HandleError> {
+    match result {
+        Ok(_) => Ok(false),
+        Err(AppendError::Lost) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// After too many lost appends.
+pub(crate) fn contended() -> HandleError {
+    HandleError::retry(std::time::Duration::from_millis(500), "lost against other writers too often")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(bytes: usize) -> Heard {
+        let labels = BTreeMap::from([("long".to_owned(), "x".repeat(bytes))]);
+        Heard { alert: v1::Alert { labels, ..v1::Alert::default() }, known: Known::default() }
+    }
+
+    #[test]
+    fn an_append_is_bounded_by_number_and_by_size() {
+        assert_eq!(batch_len([heard(10)].iter().cycle().take(9000)), BATCH);
+        assert_eq!(batch_len([heard(100_000)].iter().cycle().take(9000)), 5);
+        assert_eq!(batch_len([heard(900_000)].iter()), 1);
+    }
+
+    #[test]
+    fn a_fingerprint_counts_once_and_only_if_it_can_be_a_token() {
+        let alert = |fingerprint: &str| v1::Alert { fingerprint: fingerprint.into(), ..v1::Alert::default() };
+        let kept = distinct(vec![alert("b"), alert("a"), alert("b"), alert("no.token"), alert("")]);
+        assert_eq!(kept.iter().map(|alert| alert.fingerprint.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    }
+}

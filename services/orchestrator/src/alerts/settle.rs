@@ -1,0 +1,168 @@
+//! New alerts of one workload: join its open incident, or open one and decide it in the same append.
+//!
+//! Guarantees: the incident's facts and the occurrences' dispositions are stored together or not at all; an append that lost is decided
+//! again on what won. A version that lastgood restored opens no incident: its alerts join the one that restored it, closed as it may be.
+//! Must not: hold an incident back because the cluster can't be read on: it opens, people hear of it, and `resume` goes on.
+
+use chassis::bus::{Group, HandleError, NewEvent};
+use chassis::incidents::Loaded;
+use contracts::{IncidentSubject, OccurrenceFact, subjects, v1};
+use lastgood_core::incident::{Command, Incident};
+use lastgood_core::template;
+
+use super::{Heard, Note, TRIES, batch_len, contended, lost};
+use crate::correlate::Workload;
+use crate::decision::{Engine, Prefetched, fold, opening};
+use crate::occurrences::{Meaning, meaning, occurrence};
+
+/// The annotation that names the incident whose executor wrote the workload last.
+const INCIDENT: &str = "lastgood.dev/incident";
+/// The annotation that names the template which that write restored.
+const TEMPLATE: &str = "lastgood.dev/template";
+
+/// Where alerts go.
+struct Destination {
+    subject: IncidentSubject,
+    before: Incident,
+    expected: u64,
+    opens: bool,
+}
+
+impl Engine {
+    /// Settles the new alerts of one workload.
+    pub(super) async fn settle(
+        &self,
+        note: Note<'_>,
+        workload: Workload,
+        pre: Option<Prefetched>,
+        mut alerts: Vec<Heard>,
+    ) -> Result<(), HandleError> {
+        // The alert that has fired longest opens.
+        alerts.sort_by_cached_key(|heard| (contracts::time::from_proto(heard.alert.starts_at.as_ref()), heard.alert.fingerprint.clone()));
+        let reference = self.reference(&workload);
+        let mut pre = pre;
+        let mut tries = 0;
+        while !alerts.is_empty() {
+            let reads = match pre.take() {
+                Some(reads) => reads,
+                None => self.prefetch(&reference).await?,
+            };
+            let rest = alerts.split_off(batch_len(alerts.iter()).min(alerts.len()));
+            if self.settle_some(note, &workload, &reads, &alerts).await? {
+                alerts = rest;
+                continue;
+            }
+            tries += 1;
+            if tries >= TRIES {
+                return Err(contended());
+            }
+            let again = alerts.into_iter().chain(rest).map(|heard| heard.alert).collect();
+            let still_new = |heard: &Heard| meaning(&heard.known, &heard.alert, note.heard_at) == Meaning::New;
+            alerts = self.hear(again).await?.into_iter().filter(still_new).collect();
+        }
+        Ok(())
+    }
+
+    /// One append; false where it lost.
+    async fn settle_some(&self, note: Note<'_>, workload: &Workload, reads: &Prefetched, alerts: &[Heard]) -> Result<bool, HandleError> {
+        let started = tokio::time::Instant::now();
+        let occurrences: Vec<_> = alerts.iter().map(|heard| occurrence(note.source, &heard.alert)).collect();
+        let to = self.destination(workload, reads.log.latest.as_ref());
+        let mut commands = Vec::new();
+        if to.opens {
+            let since = contracts::time::from_proto(occurrences.first().and_then(|first| first.starts_at.as_ref()));
+            commands.extend(opening(occurrences, self.settings.deadlines.recorded(), workload.object.uid()));
+            match self.decide(workload.kind, &workload.object, since.unwrap_or(note.heard_at), reads).await {
+                Ok(decided) => commands.extend(decided),
+                Err(error) => tracing::warn!(incident = %to.subject, %error, "can't decide yet; the incident opens meanwhile"),
+            }
+        } else {
+            commands.push(Command::JoinAlerts(occurrences));
+        }
+        let proposal = fold(&to.before, &commands, self.clock.now());
+        if let Some(refusal) = proposal.refused.first() {
+            tracing::warn!(incident = %to.subject, %refusal, "a part of the decision was refused");
+        }
+        let mut groups = Vec::with_capacity(alerts.len() + 1);
+        if !proposal.facts.is_empty() {
+            groups.push(self.incidents.group(&to.subject, to.expected, &proposal.facts));
+        }
+        groups.extend(alerts.iter().enumerate().map(|(index, heard)| self.disposition(&to, index, heard)));
+        if lost(self.bus.append(groups).await)? {
+            return Ok(false);
+        }
+        let kinds = proposal.facts.iter().map(contracts::Fact::event_type).collect::<Vec<_>>().join(" ");
+        tracing::info!(incident = %to.subject, alerts = alerts.len(), opened = to.opens, facts = kinds, "alerts settled");
+        self.count(note, &to, alerts.len(), started);
+        Ok(true)
+    }
+
+    fn destination(&self, workload: &Workload, latest: Option<&(IncidentSubject, Loaded)>) -> Destination {
+        let expected = latest.map_or(0, |(_, loaded)| loaded.expected);
+        if let Some((subject, loaded)) = latest.filter(|(subject, loaded)| loaded.incident.is_open() || restored_by(workload, subject)) {
+            return Destination { subject: subject.clone(), before: loaded.incident.clone(), expected, opens: false };
+        }
+        let subject = IncidentSubject { workload: self.reference(workload), incident: self.bus.ids().incident() };
+        Destination { subject, before: Incident::default(), expected, opens: true }
+    }
+
+    fn disposition(&self, to: &Destination, index: usize, heard: &Heard) -> Group {
+        let (incident, workload_subject) = (to.subject.incident.to_string(), subjects::workload_path(&to.subject.workload));
+        let starts_at = heard.alert.starts_at;
+        let fact: OccurrenceFact = if to.opens && index == 0 {
+            v1::OccurrenceOpened { incident, workload_subject, starts_at }.into()
+        } else {
+            v1::OccurrenceJoined { incident, workload_subject, starts_at }.into()
+        };
+        let fingerprint = &heard.alert.fingerprint;
+        Group {
+            filter: subjects::occurrence_filter(fingerprint),
+            expected: heard.known.sequence,
+            events: vec![NewEvent::occurrence(self.bus.ids().event(), fingerprint, &fact)],
+        }
+    }
+
+    fn count(&self, note: Note<'_>, to: &Destination, alerts: usize, started: tokio::time::Instant) {
+        let opened = u64::from(to.opens);
+        metrics::counter!("lastgood_dispositions_total", "disposition" => "opened").increment(opened);
+        metrics::counter!("lastgood_dispositions_total", "disposition" => "joined").increment(alerts as u64 - opened);
+        if to.opens {
+            metrics::counter!("lastgood_incidents_opened_total").increment(1);
+            metrics::histogram!("lastgood_decision_seconds").record(started.elapsed());
+            let waited = self.clock.now().duration_since(note.heard_at).as_secs_f64().max(0.0);
+            metrics::histogram!("lastgood_alert_to_decision_seconds").record(waited);
+        }
+    }
+}
+
+/// Whether what runs now is what this incident's executor put back.
+fn restored_by(workload: &Workload, newest: &IncidentSubject) -> bool {
+    let object = &workload.object;
+    let hash = || object.template().map(template::hash);
+    object.annotation(INCIDENT) == Some(&newest.incident.to_string())
+        && object.annotation(TEMPLATE).is_some_and(|restored| Some(restored.to_owned()) == hash())
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::IncidentId;
+    use serde_json::json;
+
+    use super::*;
+    use crate::cluster::{Kind, Object};
+
+    #[test]
+    fn only_the_very_template_that_the_newest_incident_restored_is_ours() {
+        let id: IncidentId = "inc_0000000000000000000000000000002a".parse().unwrap();
+        let newest = IncidentSubject { workload: v1::WorkloadRef::default(), incident: id };
+        let template = json!({"spec": {"containers": [{"name": "web", "image": "web:v1"}]}});
+        let ours = |incident: &str, hash: &str| {
+            let object = Object::new(json!({"metadata": {"annotations": {INCIDENT: incident, TEMPLATE: hash}}, "spec": {"template": template}}));
+            restored_by(&Workload { kind: Kind::Deployment, object }, &newest)
+        };
+        let hash = template::hash(&template);
+        assert!(ours(&id.to_string(), &hash));
+        assert!(!ours(&id.to_string(), "another"), "a person has deployed since");
+        assert!(!ours("inc_0000000000000000000000000000002b", &hash), "an older incident's");
+    }
+}

@@ -1,0 +1,141 @@
+//! Timers: sets those that an incident's facts call for, and says what passed when one fires.
+//!
+//! Guarantees: a fact is acknowledged only after the timers that it calls for are stored, so none is missing after a crash; setting one
+//! twice is harmless (it replaces itself, and one that had fired is refused by core the second time). Time is the stream's. Must not:
+//! decide what a passed deadline means; core does.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use chassis::bus::{Delivery, HandleError, Handler};
+use chassis::incidents::{ExecuteError, Incidents};
+use contracts::v1::Outcome;
+use contracts::{DeadlineKind, Fact, IncidentId};
+use jiff::Timestamp;
+use lastgood_core::incident::{Command, Refusal, pending_deadlines};
+
+use crate::occurrences::{Disposition, Known};
+use crate::decision::Engine;
+
+/// Facts after which an incident's pending deadlines are never others than before: no need to look.
+const QUIET: [&str; 6] =
+    ["bad_pods_scaled_down", "previous_version_deployed", "pods_ready", "smoke_test_finished", "status_updated", "alert_joined"];
+
+/// Handles all incident facts: sets timers, counts ends, ends occurrences that others saw end.
+pub struct Schedule {
+    engine: Engine,
+    set: Mutex<HashMap<IncidentId, HashMap<DeadlineKind, Timestamp>>>,
+}
+
+impl Schedule {
+    /// With this engine.
+    #[must_use]
+    pub fn new(engine: Engine) -> Self {
+        Self { engine, set: Mutex::default() }
+    }
+
+    fn is_set(&self, incident: IncidentId, kind: DeadlineKind, at: Timestamp) -> bool {
+        let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
+        set.get(&incident).and_then(|kinds| kinds.get(&kind)) == Some(&at)
+    }
+
+    fn note(&self, incident: IncidentId, kind: DeadlineKind, at: Timestamp) {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner).entry(incident).or_default().insert(kind, at);
+    }
+
+    fn forget(&self, incident: IncidentId) {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner).remove(&incident);
+    }
+}
+
+#[async_trait]
+impl Handler for Schedule {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        let (subject, event_type) = delivery.incident()?;
+        if QUIET.contains(&event_type) {
+            return Ok(());
+        }
+        if event_type == "alert_resolved" {
+            self.engine.end_occurrence(delivery).await?;
+        }
+        if event_type == "incident_closed" {
+            count_end(delivery)?;
+            self.forget(subject.incident);
+            self.engine.bus.cancel_timers(&subject).await?;
+            return Ok(());
+        }
+        let loaded = self.engine.incidents.load(&subject, Some(delivery.sequence())).await?;
+        for (kind, at) in pending_deadlines(&loaded.incident) {
+            if !self.is_set(subject.incident, kind, at) {
+                self.engine.bus.schedule(&subject, kind, at).await?;
+                self.note(subject.incident, kind, at);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn count_end(delivery: &Delivery) -> Result<(), HandleError> {
+    if let (subject, Fact::IncidentClosed(closed)) = delivery.fact()? {
+        let outcome = Outcome::try_from(closed.outcome).unwrap_or(Outcome::Unspecified);
+        let name = outcome.as_str_name().trim_start_matches("OUTCOME_").to_ascii_lowercase();
+        tracing::info!(incident = %subject, outcome = name, reason = closed.reason, "incident closed");
+        metrics::counter!("lastgood_incidents_closed_total", "outcome" => name, "reason" => closed.reason).increment(1);
+    }
+    Ok(())
+}
+
+impl Engine {
+    /// An alert that somebody else (the verifier, by Prometheus) saw end has ended as an occurrence too; its next firing is a new one.
+    async fn end_occurrence(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        let (subject, Fact::AlertResolved(resolved)) = delivery.fact()? else { return Ok(()) };
+        let known = self.known(&resolved.fingerprint).await?;
+        if !fires_for(&known, subject.incident) {
+            return Ok(());
+        }
+        let ends_at = resolved.ends_at.or_else(|| Some(contracts::time::to_proto(delivery.stored.at)));
+        let fact = contracts::v1::OccurrenceResolved { ends_at }.into();
+        let events = vec![chassis::bus::NewEvent::occurrence(self.bus.ids().event(), &resolved.fingerprint, &fact)];
+        let filter = contracts::subjects::occurrence_filter(&resolved.fingerprint);
+        self.bus.append(vec![chassis::bus::Group { filter, expected: known.sequence, events }]).await?;
+        Ok(())
+    }
+}
+
+fn fires_for(known: &Known, incident: IncidentId) -> bool {
+    known.ended_at.is_none() && matches!(&known.disposition, Some(Disposition::Incident(subject)) if subject.incident == incident)
+}
+
+/// Handles fired timers.
+pub struct Fired {
+    incidents: Incidents,
+}
+
+impl Fired {
+    /// On these incidents.
+    #[must_use]
+    pub const fn new(incidents: Incidents) -> Self {
+        Self { incidents }
+    }
+}
+
+#[async_trait]
+impl Handler for Fired {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        let (subject, word) = delivery.incident()?;
+        let Some(kind) = DeadlineKind::parse(word) else {
+            return Err(HandleError::LeaveAlone { reason: format!("deadline `{word}` is not known to this binary") });
+        };
+        match self.incidents.execute(&subject, None, &Command::PassDeadline(kind), delivery.stored.at).await {
+            Ok(_) => {
+                tracing::warn!(incident = %subject, deadline = kind.code(), "a deadline passed");
+                metrics::counter!("lastgood_deadlines_passed_total", "deadline" => kind.code()).increment(1);
+                Ok(())
+            }
+            // Something happened in time, or it passed already.
+            Err(ExecuteError::Refused(Refusal::AlreadySo | Refusal::NotDue(_) | Refusal::Illegal { .. })) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

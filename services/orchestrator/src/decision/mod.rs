@@ -1,0 +1,133 @@
+//! Deciding what an incident does: read all that matters (`reads`), decide by pure functions (`crate::plan`, core), and say it as facts
+//! for one append (`propose`).
+//!
+//! Guarantees: what cannot be read is an outage, and then nothing is decided. Must not: append; who knows the expectation does.
+
+mod propose;
+mod reads;
+
+use std::sync::Arc;
+
+use chassis::bus::{Bus, HandleError};
+use chassis::clock::Clock;
+use chassis::incidents::Incidents;
+use contracts::v1::WorkloadRef;
+use jiff::{SignedDuration, Timestamp};
+use lastgood_core::incident::Command;
+
+use crate::brakes;
+use crate::cluster::{Kind, Lookup, LookupError, Object, Selector};
+use crate::config::Settings;
+use crate::correlate::Rules;
+use crate::ledger::{LedgerStore, LedgerView};
+use crate::plan::{Foreign, Inputs, Planned, Step, build, decide_course};
+
+pub use propose::{Proposal, course_commands, fold, opening};
+pub use reads::{LogReads, Prefetched};
+
+/// What every handler of the orchestrator works with; cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    /// The bus.
+    pub bus: Bus,
+    /// Incidents on it.
+    pub incidents: Incidents,
+    /// Ledgers on it.
+    pub store: LedgerStore,
+    /// The cluster.
+    pub cluster: Arc<dyn Lookup>,
+    /// Its name and label.
+    pub rules: Arc<Rules>,
+    /// The configuration.
+    pub settings: Arc<Settings>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl From<LookupError> for HandleError {
+    fn from(error: LookupError) -> Self {
+        Self::outage(format!("{error}: {}", error.source))
+    }
+}
+
+impl Engine {
+    /// On this bus and cluster.
+    #[must_use]
+    pub fn new(bus: Bus, cluster: Arc<dyn Lookup>, rules: Rules, settings: Settings) -> Self {
+        Self {
+            incidents: Incidents::new(bus.clone()),
+            store: LedgerStore::new(bus.clone()),
+            clock: Arc::clone(bus.clock()),
+            bus,
+            cluster,
+            rules: Arc::new(rules),
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// A workload of this cluster.
+    #[must_use]
+    pub fn workload_ref(&self, kind: Kind, namespace: &str, name: &str) -> WorkloadRef {
+        WorkloadRef {
+            cluster: self.rules.cluster.clone(),
+            namespace: namespace.to_owned(),
+            kind: kind.name().to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    /// Everything from n6 to n9 or n10 for a workload as it is now, as commands.
+    pub async fn decide(
+        &self,
+        kind: Kind,
+        workload: &Object,
+        alert_since: Timestamp,
+        pre: &Prefetched,
+    ) -> Result<Vec<Command>, HandleError> {
+        let sets = self.sets_if_needed(kind, workload, &pre.log.ledger).await?;
+        let now = self.clock.now();
+        let course = decide_course(&Inputs {
+            kind,
+            workload,
+            sets: &sets,
+            ledger: &pre.log.ledger,
+            alert_since,
+            switch: pre.log.switch.as_ref(),
+            failing_workloads: pre.log.failing_workloads,
+            last_rollback: pre.log.last_rollback,
+            settings: &self.settings,
+            now,
+        });
+        let planned = match &course.step {
+            Step::Roll(target) | Step::Hold(target, _, _) => {
+                let from = course.current.version.clone().unwrap_or_default();
+                let start = SignedDuration::try_from(self.settings.deadlines.start).unwrap_or(SignedDuration::from_mins(2));
+                let not_after = now.saturating_add(start).unwrap_or(Timestamp::MAX);
+                let make = |foreign: Option<&Foreign>| build(workload, &from, target, &pre.services, foreign, not_after);
+                let first = make(None);
+                Some(if first.plan.service_switches.is_empty() { first } else { make(Some(&self.foreign(workload).await?)) })
+            }
+            Step::Halt(..) | Step::Missing(_) => None,
+        };
+        Ok(course_commands(&course, planned.map(|planned: Planned| (planned.plan, planned.summary))))
+    }
+
+    /// The ReplicaSets, where the ledger alone doesn't tell enough.
+    async fn sets_if_needed(&self, kind: Kind, workload: &Object, ledger: &LedgerView) -> Result<Vec<Object>, LookupError> {
+        let hash = workload.template().map(lastgood_core::template::hash).unwrap_or_default();
+        if kind != Kind::Deployment || (ledger.current_since(&hash).is_some() && !brakes::allows_unknown(workload)) {
+            return Ok(Vec::new());
+        }
+        let Some(selector) = workload.selector() else { return Ok(Vec::new()) };
+        self.cluster.list(Kind::ReplicaSet, workload.namespace(), &selector).await
+    }
+
+    async fn foreign(&self, workload: &Object) -> Result<Foreign, LookupError> {
+        let everything = Selector::everything();
+        let (pods, deployments) = futures::try_join!(
+            self.cluster.list(Kind::Pod, workload.namespace(), &everything),
+            self.cluster.list(Kind::Deployment, workload.namespace(), &everything)
+        )?;
+        Ok(Foreign::besides(workload, &pods, &deployments))
+    }
+}

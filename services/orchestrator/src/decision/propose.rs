@@ -1,0 +1,146 @@
+//! From a course to commands, and from commands to the facts of one append.
+//!
+//! Guarantees: pure; the facts of several commands are what core makes of them one after the other, so that a whole decision can be
+//! stored at once or not at all. Must not: invent facts; core's `decide` makes them.
+
+use contracts::{Fact, v1};
+use jiff::Timestamp;
+use lastgood_core::incident::{Command, Incident, Recorded, Refusal, decide, evolve};
+
+use crate::plan::{Course, Step};
+
+/// What several commands came to.
+#[derive(Debug, Clone, Default)]
+pub struct Proposal {
+    /// The facts, in order.
+    pub facts: Vec<Fact>,
+    /// What core refused, other than "already so".
+    pub refused: Vec<Refusal>,
+    /// The state after them.
+    pub after: Incident,
+}
+
+/// Decides the commands one after the other, each on what the ones before made of the incident.
+#[must_use]
+pub fn fold(state: &Incident, commands: &[Command], now: Timestamp) -> Proposal {
+    let mut proposal = Proposal { after: state.clone(), ..Proposal::default() };
+    for command in commands {
+        match decide(&proposal.after, command, now) {
+            Ok(facts) => {
+                for fact in facts {
+                    let sequence = proposal.after.last_sequence + 1;
+                    let recorded = Recorded { sequence, at: now, fact };
+                    proposal.after = evolve(proposal.after, &recorded);
+                    proposal.facts.push(recorded.fact);
+                }
+            }
+            Err(Refusal::AlreadySo) => {}
+            Err(refusal) => proposal.refused.push(refusal),
+        }
+    }
+    proposal
+}
+
+/// n2, n3, with further alerts of the same workload.
+#[must_use]
+pub fn opening(mut occurrences: Vec<v1::Occurrence>, deadlines: v1::Deadlines, workload_uid: &str) -> Vec<Command> {
+    if occurrences.is_empty() {
+        return Vec::new();
+    }
+    let trigger = occurrences.remove(0);
+    let open =
+        v1::AnomalyDetected { trigger: Some(trigger), deadlines: Some(deadlines), workload_uid: workload_uid.to_owned() };
+    let mut commands = vec![Command::Open(open)];
+    if !occurrences.is_empty() {
+        commands.push(Command::JoinAlerts(occurrences));
+    }
+    commands
+}
+
+/// n6 to n9 or n10. `planned` is the plan and its words for people, where the course has a target.
+#[must_use]
+pub fn course_commands(course: &Course, planned: Option<(v1::Plan, String)>) -> Vec<Command> {
+    let mut commands = vec![Command::IdentifyCurrent(course.current.clone())];
+    match (&course.step, planned) {
+        (Step::Halt(reason, detail), _) => {
+            commands.push(Command::Halt { reason: *reason, detail: detail.clone(), would_do: String::new() });
+        }
+        (Step::Missing(considered), _) => {
+            commands.push(Command::MissPrevious(v1::PreviousVersionMissing { considered: considered.clone() }));
+        }
+        (Step::Hold(target, reason, detail), planned) => {
+            let would_do = planned.map(|(_, summary)| summary).unwrap_or_default();
+            let found = v1::PreviousVersionFound { version: Some(target.version.clone()), evidence: target.evidence.clone() };
+            commands.push(Command::FindPrevious(found));
+            commands.push(Command::Halt { reason: *reason, detail: detail.clone(), would_do });
+        }
+        (Step::Roll(target), planned) => {
+            let found = v1::PreviousVersionFound { version: Some(target.version.clone()), evidence: target.evidence.clone() };
+            commands.push(Command::FindPrevious(found));
+            commands.extend(planned.map(|(plan, _)| Command::Plan(Box::new(plan))));
+        }
+    }
+    commands
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::HaltReason;
+
+    use super::*;
+    use crate::plan::Target;
+
+    fn version(hash: &str) -> v1::Version {
+        v1::Version { template_hash: hash.into(), ..v1::Version::default() }
+    }
+
+    fn target() -> Box<Target> {
+        Box::new(Target {
+            version: version("one"),
+            evidence: "seen".into(),
+            template_json: Vec::new(),
+            last_applied_template_json: Vec::new(),
+            managed_fields_json: Vec::new(),
+        })
+    }
+
+    fn plan() -> (v1::Plan, String) {
+        let not_after = Some(contracts::time::to_proto(Timestamp::MAX));
+        let plan = v1::Plan { from: Some(version("two")), to: Some(version("one")), not_after, ..v1::Plan::default() };
+        (plan, "roll back".into())
+    }
+
+    fn facts(step: Step, planned: Option<(v1::Plan, String)>) -> Vec<&'static str> {
+        let course = Course { current: v1::CurrentVersionIdentified::default(), step };
+        let occurrence = |fingerprint: &str| v1::Occurrence { fingerprint: fingerprint.into(), ..v1::Occurrence::default() };
+        let mut commands = opening(vec![occurrence("a"), occurrence("b")], v1::Deadlines::default(), "u");
+        commands.extend(course_commands(&course, planned));
+        let proposal = fold(&Incident::default(), &commands, Timestamp::UNIX_EPOCH);
+        assert!(proposal.refused.is_empty(), "{:?}", proposal.refused);
+        proposal.facts.iter().map(Fact::event_type).collect()
+    }
+
+    #[test]
+    fn a_whole_decision_is_one_append() {
+        let begin = ["anomaly_detected", "alert_joined", "current_version_identified"];
+        let hold = Step::Hold(target(), HaltReason::Paused, "paused".into());
+        for (step, planned, end) in [
+            (Step::Roll(target()), Some(plan()), &["previous_version_found", "rollback_planned"][..]),
+            (hold, Some(plan()), &["previous_version_found", "rollback_halted", "notification_requested"]),
+            (Step::Missing(vec![]), None, &["previous_version_missing", "rollback_halted", "notification_requested"]),
+            (Step::Halt(HaltReason::RolloutPaused, String::new()), None, &["rollback_halted", "notification_requested"]),
+        ] {
+            let expected: Vec<_> = begin.iter().chain(end).copied().collect();
+            assert_eq!(facts(step, planned), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_so_already_is_passed_over() {
+        let occurrence = v1::Occurrence { fingerprint: "a".into(), ..v1::Occurrence::default() };
+        let commands = opening(vec![occurrence], v1::Deadlines::default(), "u");
+        let first = fold(&Incident::default(), &commands, Timestamp::UNIX_EPOCH);
+        let again = fold(&first.after, &commands, Timestamp::UNIX_EPOCH);
+        assert!(again.facts.is_empty() && again.refused.is_empty());
+    }
+}

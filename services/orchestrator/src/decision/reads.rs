@@ -1,0 +1,114 @@
+//! What a decision reads of the log, in as few round trips as there can be: all at once.
+//!
+//! Guarantees: the workload's newest incident and its expectation come from the leader. The count behind the mass failure brake may
+//! miss what is being appended this very moment; the brake is a limit, not a budget. Must not: decide.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use chassis::bus::{HandleError, ReadError};
+use chassis::incidents::Loaded;
+use contracts::subjects::{self, streams};
+use contracts::v1::{PauseSwitched, WorkloadRef};
+use contracts::IncidentSubject;
+use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+
+use super::Engine;
+use crate::cluster::{Kind, Object, Selector};
+use crate::ledger::LedgerView;
+
+/// How long the brake's count may take.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the log says about a workload.
+#[derive(Debug, Clone)]
+pub struct LogReads {
+    /// Its newest incident.
+    pub latest: Option<(IncidentSubject, Loaded)>,
+    /// Its versions.
+    pub ledger: LedgerView,
+    /// The pause switch.
+    pub switch: Option<PauseSwitched>,
+    /// Workloads with an incident of late, this one included.
+    pub failing_workloads: usize,
+    /// When it was last rolled back.
+    pub last_rollback: Option<Timestamp>,
+}
+
+/// Everything that can be read before the workload itself is there.
+#[derive(Debug, Clone)]
+pub struct Prefetched {
+    /// Of the log.
+    pub log: LogReads,
+    /// The Services of its namespace.
+    pub services: Vec<Object>,
+}
+
+impl Engine {
+    /// Reads the log and the namespace's Services at the same time.
+    pub async fn prefetch(&self, workload: &WorkloadRef) -> Result<Prefetched, HandleError> {
+        let everything = Selector::everything();
+        let services = async {
+            let listed = self.cluster.list(Kind::Service, &workload.namespace, &everything).await;
+            listed.map_err(HandleError::from)
+        };
+        let (log, services) = futures::try_join!(self.read_log(workload), services)?;
+        Ok(Prefetched { log, services })
+    }
+
+    /// Reads everything of the log at the same time.
+    pub async fn read_log(&self, workload: &WorkloadRef) -> Result<LogReads, HandleError> {
+        let rollbacks = subjects::workload_facts_of_type(workload, "rollback_started");
+        let (latest, ledger, (switch, _), failing_workloads, last_rollback) = futures::try_join!(
+            async { self.incidents.latest(workload).await.map_err(HandleError::from) },
+            async { self.store.load(workload).await.map_err(HandleError::from) },
+            async { self.store.switch(&self.rules.cluster).await.map_err(HandleError::from) },
+            async { self.failing_workloads(workload).await.map_err(HandleError::from) },
+            async { self.bus.last(streams::INCIDENTS, &rollbacks).await.map_err(HandleError::from) },
+        )?;
+        Ok(LogReads { latest, ledger, switch, failing_workloads, last_rollback: last_rollback.map(|stored| stored.at) })
+    }
+
+    /// Counts the workloads that have had an incident within the brake's window, this one included; it stops a little above the limit.
+    async fn failing_workloads(&self, workload: &WorkloadRef) -> Result<usize, ReadError> {
+        let brake = &self.settings.mass_failure;
+        let window = SignedDuration::try_from(brake.window).unwrap_or(SignedDuration::from_mins(5));
+        let since = self.clock.now().saturating_sub(window).unwrap_or(Timestamp::MIN);
+        let filter = subjects::cluster_facts_of_type(&self.rules.cluster, "anomaly_detected");
+        let limit = brake.workloads.saturating_mul(4).clamp(64, 1000);
+        let subjects = tokio::time::timeout(COUNT_TIMEOUT, self.subjects_since(&filter, since, limit))
+            .await
+            .map_err(|_| ReadError::Unavailable("counting recent incidents took too long".to_owned()))??;
+        let own = subjects::workload_path(workload);
+        let paths = subjects.iter().filter_map(|subject| IncidentSubject::parse(subject).ok());
+        let mut failing: HashSet<String> = paths.map(|(subject, _)| subjects::workload_path(&subject.workload)).collect();
+        failing.insert(own);
+        Ok(failing.len())
+    }
+
+    /// The subjects of the first `limit` messages on a filter since a time, by one batched direct get.
+    async fn subjects_since(&self, filter: &str, since: Timestamp, limit: usize) -> Result<Vec<String>, ReadError> {
+        let away = |error: &dyn std::fmt::Display| ReadError::Unavailable(error.to_string());
+        let client = self.bus.client();
+        let inbox = client.new_inbox();
+        let mut replies = client.subscribe(inbox.clone()).await.map_err(|error| away(&error))?;
+        let body = serde_json::json!({ "start_time": since.to_string(), "next_by_subj": filter, "batch": limit }).to_string();
+        let subject = format!("$JS.API.DIRECT.GET.{}", streams::INCIDENTS);
+        client.publish_with_reply(subject, inbox, body.into()).await.map_err(|error| away(&error))?;
+        let mut subjects = Vec::new();
+        while let Some(reply) = replies.next().await {
+            match reply.status.map(|status| status.as_u16()) {
+                None => {
+                    let subject = reply.headers.as_ref().and_then(|headers| headers.get("Nats-Subject"));
+                    subjects.extend(subject.map(|subject| subject.as_str().to_owned()));
+                }
+                // The end of the batch; nothing at all.
+                Some(204 | 404) => return Ok(subjects),
+                Some(503) => return Err(away(&"nobody answers direct gets")),
+                Some(status) => return Err(ReadError::Refused(format!("direct get: {status}"))),
+            }
+        }
+        Err(away(&"the connection ended"))
+    }
+}

@@ -1,0 +1,158 @@
+//! Finishes the decision of an incident that opened without one: the cluster could not be read on, or the process died.
+//!
+//! Guarantees: an incident that is decided is left alone; what was found out before is not said twice; a workload that is gone or changed
+//! meanwhile supersedes. While the cluster is away this waits; the incident's own deadline ends that. Must not: open incidents.
+
+use async_trait::async_trait;
+use chassis::bus::{AppendError, Delivery, HandleError, Handler};
+use contracts::v1::Superseded;
+use contracts::{IncidentSubject, v1};
+use lastgood_core::incident::{Command, Incident, Phase};
+use lastgood_core::template;
+
+use crate::cluster::{Kind, Object};
+use crate::decision::{Engine, Prefetched, fold};
+
+/// The events that an undecided incident may have stopped at.
+pub const WAKES: [&str; 3] = ["anomaly_detected", "current_version_identified", "previous_version_found"];
+
+/// Handles [`WAKES`].
+pub struct Resume {
+    engine: Engine,
+}
+
+impl Resume {
+    /// With this engine.
+    #[must_use]
+    pub const fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+}
+
+#[async_trait]
+impl Handler for Resume {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        let (subject, _) = delivery.incident()?;
+        let loaded = self.engine.incidents.load(&subject, Some(delivery.sequence())).await?;
+        if !is_undecided(&loaded.incident) {
+            return Ok(());
+        }
+        let pre = self.engine.prefetch(&subject.workload).await?;
+        let Some((incident, expected)) = newest(&subject, &pre) else { return Ok(()) };
+        let commands = self.engine.rest_of_decision(&subject, &incident, &pre).await?;
+        let proposal = fold(&incident, &commands, self.engine.clock.now());
+        if proposal.facts.is_empty() {
+            let why = proposal.refused.first().map(ToString::to_string).unwrap_or_default();
+            return Err(HandleError::retry(std::time::Duration::from_secs(1), format!("the decision was refused: {why}")));
+        }
+        match self.engine.incidents.append(&subject, expected, &proposal.facts).await {
+            Ok(_) => tracing::info!(incident = %subject, "a decision was finished"),
+            // Whoever was faster left a fact that wakes this again, or decided.
+            Err(AppendError::Lost) => return Err(AppendError::Lost.into()),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+/// Whether it waits for its plan or its halt.
+#[must_use]
+pub const fn is_undecided(incident: &Incident) -> bool {
+    incident.opened.is_some()
+        && incident.closed.is_none()
+        && incident.plan.is_none()
+        && incident.halted.is_none()
+        && incident.superseded.is_none()
+}
+
+/// The incident as the decision's own reads saw it, where it is still its workload's newest and undecided.
+fn newest(subject: &IncidentSubject, pre: &Prefetched) -> Option<(Incident, u64)> {
+    let (newest, loaded) = pre.log.latest.as_ref()?;
+    let same = newest.incident == subject.incident && is_undecided(&loaded.incident);
+    same.then(|| (loaded.incident.clone(), loaded.expected))
+}
+
+/// Why the workload is not the one any more that the incident is about.
+fn superseded(incident: &Incident, workload: Option<&Object>) -> Option<Superseded> {
+    let say = |what: &str, detail: &str, generation| Superseded {
+        what: what.to_owned(),
+        detail: detail.to_owned(),
+        workload_generation: generation,
+    };
+    let Some(workload) = workload else { return Some(say("deleted", "the workload was deleted before a decision was made", 0)) };
+    let uid = &incident.opened.as_ref()?.workload_uid;
+    if !uid.is_empty() && uid != workload.uid() {
+        return Some(say("uid", "the workload was recreated before a decision was made", workload.generation()));
+    }
+    let identified = incident.current.as_ref()?.version.as_ref()?;
+    let hash = workload.template().map(template::hash).unwrap_or_default();
+    let other = identified.template_hash != hash;
+    other.then(|| say("template", "the workload was changed before a decision was made", workload.generation()))
+}
+
+impl Engine {
+    async fn rest_of_decision(&self, subject: &IncidentSubject, incident: &Incident, pre: &Prefetched) -> Result<Vec<Command>, HandleError> {
+        let Some(kind) = Kind::parse_workload(&subject.workload.kind) else {
+            return Err(HandleError::dead(format!("`{}` is no kind of workload", subject.workload.kind)));
+        };
+        let workload = self.cluster.get(kind, &subject.workload.namespace, &subject.workload.name).await?;
+        if let Some(fact) = superseded(incident, workload.as_ref()) {
+            return Ok(vec![Command::Supersede(fact)]);
+        }
+        let Some(workload) = workload else { return Ok(Vec::new()) };
+        let opened_at = incident.opened.as_ref().map_or_else(|| self.clock.now(), |opened| opened.at);
+        let trigger = incident.opened.as_ref().map(|opened| &opened.trigger);
+        let since = contracts::time::from_proto(trigger.and_then(|trigger: &v1::Occurrence| trigger.starts_at.as_ref()));
+        let commands = self.decide(kind, &workload, since.unwrap_or(opened_at), pre).await?;
+        let said = |command: &Command| match command {
+            Command::IdentifyCurrent(_) => incident.phase() != Phase::Detected,
+            Command::FindPrevious(_) => incident.phase() == Phase::TargetFound,
+            _ => false,
+        };
+        Ok(commands.into_iter().filter(|command| !said(command)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use lastgood_core::incident::Opened;
+    use serde_json::json;
+
+    use super::*;
+
+    fn opened() -> Incident {
+        let opened = Opened {
+            at: Timestamp::UNIX_EPOCH,
+            trigger: v1::Occurrence::default(),
+            workload_uid: "u".into(),
+            deadlines: v1::Deadlines::default(),
+        };
+        Incident { opened: Some(opened), ..Incident::default() }
+    }
+
+    #[test]
+    fn only_an_undecided_incident_is_resumed() {
+        assert!(is_undecided(&opened()) && !is_undecided(&Incident::default()));
+        let halted = Incident { halted: Some(v1::RollbackHalted::default()), ..opened() };
+        let planned = Incident { plan: Some((Timestamp::UNIX_EPOCH, v1::Plan::default())), ..opened() };
+        assert!(!is_undecided(&halted) && !is_undecided(&planned));
+    }
+
+    #[test]
+    fn another_workload_of_the_name_supersedes() {
+        let workload = |uid: &str, image: &str| {
+            Object::new(json!({"metadata": {"uid": uid}, "spec": {"template": {"spec": {"containers": [{"name": "a", "image": image}]}}}}))
+        };
+        let what = |incident: &Incident, workload: Option<&Object>| superseded(incident, workload).map(|fact| fact.what);
+        assert_eq!(what(&opened(), Some(&workload("u", "a"))), None);
+        assert_eq!(what(&opened(), None).as_deref(), Some("deleted"));
+        assert_eq!(what(&opened(), Some(&workload("w", "a"))).as_deref(), Some("uid"));
+        let hash = template::hash(workload("u", "a").template().unwrap());
+        let version = Some(v1::Version { template_hash: hash, ..v1::Version::default() });
+        let current = Some(v1::CurrentVersionIdentified { version, ..v1::CurrentVersionIdentified::default() });
+        let identified = Incident { current, ..opened() };
+        assert_eq!(what(&identified, Some(&workload("u", "a"))), None);
+        assert_eq!(what(&identified, Some(&workload("u", "b"))).as_deref(), Some("template"));
+    }
+}

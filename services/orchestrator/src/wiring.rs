@@ -1,0 +1,40 @@
+//! Which handler hears what.
+//!
+//! Guarantees: every consumer is durable, so that two replicas share the work and a restart goes on where it stopped. Must not: decide.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::bus::{ConsumerSpec, Handler};
+use chassis::service::Service;
+use contracts::subjects::{self, streams};
+
+use crate::alerts::AlertHandler;
+use crate::deadlines::{Fired, Schedule};
+use crate::decision::Engine;
+use crate::ledger::RolledBack;
+use crate::resume::{Resume, WAKES};
+use crate::undeliverable::Undeliverable;
+
+/// Notifications handled at the same time.
+const NOTIFICATIONS: usize = 16;
+
+/// Starts all consumers.
+pub fn consume(service: &Service, engine: &Engine) {
+    let start = |spec: ConsumerSpec, handler: Arc<dyn Handler>| service.bus.consume(spec, handler, &service.lifecycle);
+    let incidents = |durable: &str, filters: Vec<String>| ConsumerSpec::new(streams::INCIDENTS, durable, filters);
+    let mut alerts = ConsumerSpec::new(streams::ALERTS, "orchestrator-alerts", vec![subjects::ALL_ALERTS.to_owned()]);
+    alerts.max_in_flight = NOTIFICATIONS;
+    // A storm's notification takes a while; the chassis says meanwhile that it is in progress.
+    alerts.ack_wait = Duration::from_mins(1);
+    start(alerts, Arc::new(AlertHandler::new(engine.clone())));
+    let wakes = WAKES.map(subjects::facts_of_type).to_vec();
+    start(incidents("orchestrator-resume", wakes), Arc::new(Resume::new(engine.clone())));
+    let all = vec![subjects::ALL_INCIDENTS.to_owned()];
+    start(incidents("orchestrator-deadlines", all), Arc::new(Schedule::new(engine.clone())));
+    let fired = ConsumerSpec::new(streams::TIMERS, "orchestrator-timers", vec![subjects::ALL_FIRED.to_owned()]);
+    start(fired, Arc::new(Fired::new(engine.incidents.clone())));
+    let rolled_back = RolledBack { store: engine.store.clone(), incidents: engine.incidents.clone() };
+    start(incidents("orchestrator-ledger", vec![subjects::facts_of_type("rollback_started")]), Arc::new(rolled_back));
+    start(ConsumerSpec::advisories("orchestrator-advisories"), Arc::new(Undeliverable::new(engine.incidents.clone())));
+}
