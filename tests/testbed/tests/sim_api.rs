@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
@@ -237,5 +238,52 @@ async fn owned_objects_go_with_their_owner_and_namespaces_with_their_contents() 
     ensure!(count("pods") == 0);
     let refused = api.create(&PostParams::default(), &deployment("v1")).await.expect_err("no namespace");
     ensure!(code(&refused).0 == 404, "{refused}");
+    Ok(())
+}
+
+/// Lists a kind as its typed client reads it and answers how many there are.
+async fn listed<K>(client: &kube::Client) -> anyhow::Result<usize>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    Ok(Api::<K>::all(client.clone()).list(&ListParams::default()).await?.items.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typed_clients_read_everything() -> anyhow::Result<()> {
+    let (cluster, client) = start().await?;
+    let api: Api<Deployment> = Api::namespaced(client.clone(), "default");
+    let mut crashing = deployment("v1-crashing");
+    crashing.metadata.name = Some("crashing".into());
+    let spec = crashing.spec.as_mut().context("spec")?;
+    let labels = std::collections::BTreeMap::from([("app".to_owned(), "crashing".to_owned())]);
+    spec.selector.match_labels = Some(labels.clone());
+    spec.template.metadata.get_or_insert_default().labels = Some(labels);
+    for deployment in [deployment("v1"), crashing] {
+        api.create(&PostParams::default(), &deployment).await?;
+    }
+    let service = json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 8080}]}});
+    let services: Api<Service> = Api::namespaced(client.clone(), "default");
+    services.create(&PostParams::default(), &serde_json::from_value(service)?).await?;
+    let crashed = async || {
+        let pods = cluster.list("pods", "default");
+        pods.iter().any(|pod| !pod["status"]["containerStatuses"][0]["lastState"]["terminated"].is_null()).then_some(())
+    };
+    until("a crashed container", DEADLINE, crashed).await?;
+    let served = async || (!cluster.list("endpointslices.discovery.k8s.io", "default").is_empty()).then_some(());
+    until("an EndpointSlice", DEADLINE, served).await?;
+
+    ensure!(listed::<Deployment>(&client).await? == 2);
+    ensure!(listed::<ReplicaSet>(&client).await? == 2);
+    ensure!(listed::<Pod>(&client).await? == 2);
+    ensure!(listed::<Service>(&client).await? == 1);
+    ensure!(listed::<Endpoints>(&client).await? == 1);
+    ensure!(listed::<EndpointSlice>(&client).await? == 1);
+    ensure!(listed::<Node>(&client).await? == 1);
+    ensure!(listed::<ServiceAccount>(&client).await? == 3);
+    ensure!(listed::<Event>(&client).await? > 8);
+    let pods: Api<Pod> = Api::namespaced(client, "default");
+    let metadata = pods.list_metadata(&ListParams::default().labels("app=web")).await?;
+    ensure!(metadata.items.len() == 1);
     Ok(())
 }

@@ -80,6 +80,10 @@ impl ApiError {
         Self::new(405, "MethodNotAllowed", message.to_owned())
     }
 
+    pub(crate) fn unavailable() -> Self {
+        Self::new(503, "ServiceUnavailable", "the server is currently unable to handle the request".to_owned())
+    }
+
     pub(crate) fn expired(from: u64, oldest: u64) -> Self {
         Self::new(410, "Expired", format!("too old resource version: {from} ({oldest})"))
     }

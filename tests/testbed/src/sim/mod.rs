@@ -24,6 +24,7 @@ mod patch;
 mod proxy;
 mod replicaset;
 mod selector;
+mod state;
 mod status_condition;
 mod store;
 mod table;

@@ -1,4 +1,7 @@
 //! Discovery: which groups, versions and resources there are. Pure.
+//!
+//! The `OpenAPI` documents say just enough for kubectl 1.27 and later to leave validation to the server, so that a plain
+//! `kubectl apply` works; they describe no fields.
 
 use std::sync::Arc;
 
@@ -31,6 +34,9 @@ pub(super) fn answer(path: &str, kinds: &[Arc<Kind>]) -> Option<Value> {
             group
         }
         ["api", "v1"] => resources("", "v1", kinds),
+        ["openapi", "v3"] => schemas(kinds),
+        ["openapi", "v3", "api", version] => schema("", version, kinds),
+        ["openapi", "v3", "apis", group, version] => schema(group, version, kinds),
         ["apis", group, version] if kinds.iter().any(|k| k.group == *group && k.version == *version) => {
             resources(group, version, kinds)
         }
@@ -105,4 +111,39 @@ fn resources(group: &str, version: &str, kinds: &[Arc<Kind>]) -> Value {
     }
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list})
+}
+
+/// Group, version, and where they are found below the root.
+fn places(kinds: &[Arc<Kind>]) -> Vec<(String, String, String)> {
+    let place = |kind: &Arc<Kind>| {
+        let path = if kind.group.is_empty() { "api" } else { "apis" };
+        (kind.group.clone(), kind.version.clone(), format!("{path}/{}", kind.api_version()))
+    };
+    let mut places: Vec<_> = kinds.iter().map(place).collect();
+    places.sort();
+    places.dedup();
+    places
+}
+
+fn schemas(kinds: &[Arc<Kind>]) -> Value {
+    let mut paths = json!({});
+    for (_, _, path) in places(kinds) {
+        paths[&path] = json!({"serverRelativeURL": format!("/openapi/v3/{path}")});
+    }
+    json!({"paths": paths})
+}
+
+fn schema(group: &str, version: &str, kinds: &[Arc<Kind>]) -> Value {
+    let mut paths = json!({});
+    for kind in kinds.iter().filter(|k| k.group == group && k.version == version) {
+        let root = if group.is_empty() { "api" } else { "apis" };
+        let path = format!("/{root}/{}/{}/{{name}}", kind.api_version(), kind.plural);
+        paths[&path] = json!({"patch": {
+            "parameters": [{"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}],
+            "responses": {"200": {"description": "OK"}},
+            "x-kubernetes-action": "patch",
+            "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind.name},
+        }});
+    }
+    json!({"openapi": "3.0.0", "info": {"title": "simulated Kubernetes", "version": VERSION}, "paths": paths})
 }

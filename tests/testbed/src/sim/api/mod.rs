@@ -71,6 +71,10 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn handle(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
+    // Connections are cut a moment later than the switch is thrown; nobody must slip through in between.
+    if !*shared.available.borrow() {
+        return failure(&ApiError::unavailable());
+    }
     let (parts, body) = request.into_parts();
     let bytes = match body.collect().await {
         Ok(collected) => collected.to_bytes(),
