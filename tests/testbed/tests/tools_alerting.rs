@@ -17,7 +17,7 @@ use testbed::{
     wait,
 };
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A target whose errors per scrape can be set.
 async fn target(errors: Arc<AtomicU64>) -> String {

@@ -13,7 +13,7 @@ use testbed::{
     wait,
 };
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 fn deployment() -> Deployment {
     serde_json::from_value(json!({

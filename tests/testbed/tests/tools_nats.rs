@@ -1,5 +1,4 @@
 //! nats-server, one node and three: they come up, keep what was acknowledged over a kill, and elect a leader anew.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
 

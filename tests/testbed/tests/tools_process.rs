@@ -1,5 +1,4 @@
 //! Supervised processes: signals, logs in errors, and an end with their owner, also when the owner is killed.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{process::Command, time::Duration};
 

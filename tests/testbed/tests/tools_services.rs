@@ -58,7 +58,7 @@ async fn a_load_counts_answers_and_ends() {
     assert_eq!((counts.by_status[&500], counts.no_answer), (3, 0));
     assert!(counts.sent() <= 50 && counts.sent() > 10 && counts.failed() == 3, "{counts:?}");
 
-    let load = Load::start(&hook.url(), 50, Duration::from_secs(60)).unwrap();
+    let load = Load::start(&hook.url(), 50, Duration::from_mins(1)).unwrap();
     wait::until("answers", DEADLINE, || async { (load.counts().sent() > 3).then_some(()) }).await.unwrap();
     drop(load);
     hook.go_down().await;
