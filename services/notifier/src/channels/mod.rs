@@ -1,0 +1,136 @@
+//! Ways to reach people, one a file. A new one is its file, its section in `config`, and one line in `registry`.
+//!
+//! Guarantees: a channel says of each failure whether trying again can help and when; it never retries by itself and never logs a
+//! secret. Must not: read the incident log or decide who is told.
+
+pub mod http;
+pub mod pagerduty;
+pub mod slack;
+pub mod webhook;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chassis::clock::Clock;
+use contracts::v1::Audience;
+
+use crate::config::Notifier;
+use crate::story::{Request, Story};
+use crate::templates::ChatMessage;
+
+/// One thing to tell somebody.
+#[derive(Debug, Clone, Copy)]
+pub struct Notice<'a> {
+    /// The incident so far.
+    pub story: &'a Story,
+    /// What is asked.
+    pub request: &'a Request,
+    /// The channel that should have carried it and could not.
+    pub instead_of: Option<&'a str>,
+}
+
+impl Notice<'_> {
+    /// The same for every try of one delivery, so that the receiver can drop a repetition.
+    #[must_use]
+    pub fn delivery_id(&self) -> String {
+        let instead = self.instead_of.map(|channel| format!("-instead-of-{channel}")).unwrap_or_default();
+        format!("{}-{}{instead}", self.story.subject.incident, self.request.sequence)
+    }
+}
+
+/// What a delivery left behind at the provider.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// The provider's key for it; empty where it has none.
+    pub dedup_key: String,
+}
+
+/// Why a message didn't go out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Trying again can help, not before the provider's word where it gave one.
+    #[error("{reason}")]
+    Retry {
+        /// What happened.
+        reason: String,
+        /// `Retry-After`.
+        after: Option<Duration>,
+    },
+    /// Trying the same again can't help.
+    #[error("{reason}")]
+    Permanent {
+        /// What the provider said.
+        reason: String,
+    },
+}
+
+/// A way to reach people.
+#[async_trait]
+pub trait Channel: Send + Sync {
+    /// Its name in facts, metrics and the configuration's `fallback`.
+    fn name(&self) -> &'static str;
+
+    /// Whether it can reach this audience at all.
+    fn reaches(&self, audience: Audience) -> bool;
+
+    /// Whether it is meant for this urgency; a channel that is not can still be the fallback.
+    fn suits(&self, request: &Request) -> bool;
+
+    /// Tells them, once.
+    async fn send(&self, notice: &Notice<'_>) -> Result<Receipt, SendError>;
+
+    /// The copies that it gets of a notification that another channel answers for; one attempt function each, so that one that
+    /// fails is tried again alone.
+    fn copies(&self, _request: &Request) -> usize {
+        0
+    }
+
+    /// Sends that copy, once.
+    async fn copy(&self, _notice: &Notice<'_>, _index: usize) -> Result<(), SendError> {
+        Ok(())
+    }
+
+    /// Closes what `send` opened under this key.
+    async fn resolve(&self, _audience: Audience, _dedup_key: &str) -> Result<(), SendError> {
+        Ok(())
+    }
+
+    /// The threads it keeps, where it is a chat.
+    fn chat(&self) -> Option<&dyn Chat> {
+        None
+    }
+}
+
+/// Where an incident has a thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThreadRef {
+    /// The chat's id of the channel.
+    pub channel: String,
+    /// The parent message.
+    pub thread: String,
+}
+
+/// A channel with threads.
+#[async_trait]
+pub trait Chat: Send + Sync {
+    /// Posts the parent message.
+    async fn open(&self, message: &ChatMessage) -> Result<ThreadRef, SendError>;
+
+    /// Replaces the parent message.
+    async fn edit(&self, thread: &ThreadRef, message: &ChatMessage) -> Result<(), SendError>;
+
+    /// Adds to the thread.
+    async fn reply(&self, thread: &ThreadRef, message: &ChatMessage) -> Result<(), SendError>;
+}
+
+/// All channels that are configured, in the order in which a page looks for one.
+pub fn registry(config: &Notifier, clock: &Arc<dyn Clock>) -> Result<Vec<Arc<dyn Channel>>, reqwest::Error> {
+    let http = http::client(config.request_timeout)?;
+    let links = config.links();
+    let mut channels: Vec<Arc<dyn Channel>> = Vec::new();
+    channels.extend(pagerduty::PagerDuty::configured(config, &http, &links).map(|c| Arc::new(c) as Arc<dyn Channel>));
+    channels.extend(slack::Slack::configured(config, &http, &links).map(|c| Arc::new(c) as Arc<dyn Channel>));
+    channels.extend(webhook::Webhooks::configured(config, &http, &links, clock).map(|c| Arc::new(c) as Arc<dyn Channel>));
+    Ok(channels)
+}

@@ -1,0 +1,135 @@
+//! The generic webhook: signed JSON to each configured URL.
+//!
+//! Header `X-Lastgood-Signature: t=<unix seconds>,v1=<hex of HMAC-SHA256 over "<t>.<body>">`, and `X-Lastgood-Delivery: <id>`, the same
+//! for every try, so that the receiver can check who sent it, how old it is, and whether it has it already.
+//! Guarantees: what is signed is what is sent, byte for byte. Must not: retry, or print a URL, which may hold a secret.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chassis::clock::Clock;
+use chassis::config::Secret;
+use contracts::v1::{Audience, Urgency};
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use sha2::Sha256;
+
+use crate::channels::{Channel, Notice, Receipt, SendError, http};
+use crate::config::Notifier;
+use crate::story::Request;
+use crate::templates::{Links, event};
+
+/// Says who sent it and when.
+pub const SIGNATURE: &str = "X-Lastgood-Signature";
+/// Says which delivery it is.
+pub const DELIVERY: &str = "X-Lastgood-Delivery";
+
+struct Target {
+    url: url::Url,
+    secret: Option<Secret>,
+}
+
+/// The channel: all configured receivers.
+pub struct Webhooks {
+    http: reqwest::Client,
+    targets: Vec<Target>,
+    links: Links,
+    clock: Arc<dyn Clock>,
+    /// Whether this is all there is, so that it answers for what another channel would.
+    alone: bool,
+}
+
+impl std::fmt::Debug for Webhooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Webhooks").field("targets", &self.targets.len()).finish_non_exhaustive()
+    }
+}
+
+impl Webhooks {
+    /// The channel, if there is any receiver.
+    #[must_use]
+    pub fn configured(config: &Notifier, http: &reqwest::Client, links: &Links, clock: &Arc<dyn Clock>) -> Option<Self> {
+        let target = |section: &crate::config::Webhook| Target { url: section.url.clone(), secret: section.secret.clone() };
+        let targets: Vec<_> = config.webhook.iter().map(target).collect();
+        let alone = config.slack.token.is_none();
+        let (http, links, clock) = (http.clone(), links.clone(), Arc::clone(clock));
+        (!targets.is_empty()).then_some(Self { http, targets, links, clock, alone })
+    }
+
+    async fn post(&self, notice: &Notice<'_>, target: &Target) -> Result<(), SendError> {
+        let body = event::notification(notice, &self.links).to_string();
+        let mut request = self
+            .http
+            .post(target.url.clone())
+            .header(::http::header::CONTENT_TYPE, "application/json")
+            .header(DELIVERY, notice.delivery_id());
+        if let Some(secret) = &target.secret {
+            request = request.header(SIGNATURE, sign(secret.expose().as_bytes(), self.clock.now(), body.as_bytes()));
+        }
+        http::send(request.body(body)).await.map(drop)
+    }
+}
+
+/// The signature header of a body sent at this instant.
+#[must_use]
+pub fn sign(secret: &[u8], at: Timestamp, body: &[u8]) -> String {
+    let seconds = at.as_second();
+    // Keys longer than a block are hashed first, as RFC 2104 says; this can't fail, and an empty MAC would verify nowhere.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { return String::new() };
+    mac.update(format!("{seconds}.").as_bytes());
+    mac.update(body);
+    format!("t={seconds},v1={}", hex::encode(mac.finalize().into_bytes()))
+}
+
+#[async_trait]
+impl Channel for Webhooks {
+    fn name(&self) -> &'static str {
+        "webhook"
+    }
+
+    fn reaches(&self, _audience: Audience) -> bool {
+        true
+    }
+
+    fn suits(&self, request: &Request) -> bool {
+        request.urgency != Urgency::Page && self.alone
+    }
+
+    /// Reached when one of the receivers took it; the copies see to the others.
+    async fn send(&self, notice: &Notice<'_>) -> Result<Receipt, SendError> {
+        let mut last = None;
+        for target in &self.targets {
+            match self.post(notice, target).await {
+                Ok(()) => return Ok(Receipt { dedup_key: notice.delivery_id() }),
+                // One that may come to itself says more than one that never will.
+                Err(error @ SendError::Retry { .. }) => last = Some(error),
+                Err(error) => last = last.or(Some(error)),
+            }
+        }
+        Err(last.unwrap_or(SendError::Permanent { reason: "there is no receiver".to_owned() }))
+    }
+
+    fn copies(&self, _request: &Request) -> usize {
+        self.targets.len()
+    }
+
+    async fn copy(&self, notice: &Notice<'_>, index: usize) -> Result<(), SendError> {
+        match self.targets.get(index) {
+            Some(target) => self.post(notice, target).await,
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signature_is_the_documented_one() {
+        // Computed with: printf '1795428000.{"a":1}' | openssl dgst -sha256 -hmac key
+        let at = Timestamp::from_second(1_795_428_000).unwrap();
+        let signature = sign(b"key", at, br#"{"a":1}"#);
+        assert_eq!(signature, "t=1795428000,v1=773467eb74ab6456cb503b2819dcc38bdf6cd4b792f21de401083d57181fb3ff");
+    }
+}

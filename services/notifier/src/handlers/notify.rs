@@ -1,0 +1,118 @@
+//! `notification_requested`: tells the audience over the channel that fits, else over the fallback, and records which it was.
+//!
+//! Guarantees: what is answered in the log is not sent again; every request ends in `OnCallNotified`, `Escalated` or
+//! `NotificationFailed`; giving up is never silent (error in the log, `lastgood_notifications_failed_total`). Must not: page for news.
+
+use std::time::Duration;
+
+use chassis::bus::HandleError;
+use contracts::v1::NotificationFailed;
+use contracts::{IncidentSubject, v1::Urgency};
+use lastgood_core::incident::Command;
+
+use super::{Desk, stopping};
+use crate::channels::{Channel, Notice};
+use crate::deliver::Undelivered;
+use crate::rules::{audience_label, route};
+use crate::story::{Request, Story};
+
+/// The least time for tries, also of a request that is old already (the notifier was away).
+const LEAST: Duration = Duration::from_mins(1);
+/// How often the log is looked at for the thread that is being opened.
+const LOOK: Duration = Duration::from_millis(50);
+
+impl Desk {
+    /// Answers the request at this place in the stream.
+    pub async fn notify(&self, subject: &IncidentSubject, sequence: u64) -> Result<(), HandleError> {
+        let story = self.story(subject, sequence).await?;
+        let Some(request) = story.request(sequence).filter(|_| story.opened_at.is_some()) else {
+            tracing::error!(incident = %subject, sequence, "a request of an incident that was never opened; left alone");
+            metrics::counter!("lastgood_orphans_total", "service" => "notifier").increment(1);
+            return Ok(());
+        };
+        if story.is_answered(request) {
+            return Ok(());
+        }
+        let channels = self.channels();
+        let route = route(&channels, self.fallback, request);
+        let mut errors = Vec::new();
+        for channel in &route {
+            let instead_of = route.first().map(|first| first.name()).filter(|first| *first != channel.name());
+            match self.send(*channel, &story, request, instead_of).await? {
+                Ok((channel, dedup_key)) => return self.delivered(subject, request, channel, dedup_key).await,
+                Err(error) => errors.push(error),
+            }
+        }
+        if route.is_empty() {
+            errors.push("no channel is configured for this audience".to_owned());
+            failed("none", request, "no channel is configured for this audience");
+        }
+        let (audience, reason, error) = (request.audience.into(), request.reason.clone(), errors.join("; "));
+        self.log.record(subject, sequence, &Command::RecordUndelivered(NotificationFailed { audience, reason, error })).await
+    }
+
+    /// The channel's name and key when it went out; else why not.
+    async fn send(
+        &self,
+        channel: &dyn Channel,
+        story: &Story,
+        request: &Request,
+        instead_of: Option<&str>,
+    ) -> Result<Result<(&'static str, String), String>, HandleError> {
+        let fresh = if channel.chat().is_some() { self.with_thread(story).await? } else { None };
+        let notice = Notice { story: fresh.as_ref().unwrap_or(story), request, instead_of };
+        let what = format!("{} over {}", request.reason, channel.name());
+        // The fallback's time is its own: the first channel has used up the request's.
+        let budget = if instead_of.is_some() { self.give_up_after } else { self.budget(request.at, LEAST) };
+        match self.persistence.persist(&what, budget, || channel.send(&notice)).await {
+            Ok(receipt) => Ok(Ok((channel.name(), receipt.dedup_key))),
+            Err(Undelivered::Stopping) => Err(stopping()),
+            Err(error) => {
+                failed(channel.name(), request, &error.to_string());
+                Ok(Err(format!("{}: {error}", channel.name())))
+            }
+        }
+    }
+
+    async fn delivered(
+        &self,
+        subject: &IncidentSubject,
+        request: &Request,
+        channel: &str,
+        dedup_key: String,
+    ) -> Result<(), HandleError> {
+        let urgency = if request.urgency == Urgency::Page { "page" } else { "inform" };
+        let labels = [
+            ("channel", channel.to_owned()),
+            ("audience", audience_label(request.audience).to_owned()),
+            ("urgency", urgency.to_owned()),
+        ];
+        metrics::counter!("lastgood_notifications_sent_total", &labels).increment(1);
+        tracing::info!(incident = %subject, channel, reason = request.reason, "told");
+        let (reason, channel) = (request.reason.clone(), channel.to_owned());
+        let command = Command::RecordDelivery { audience: request.audience, reason, channel, dedup_key };
+        self.log.record(subject, request.sequence, &command).await
+    }
+
+    /// The story with its thread, when that is being opened right now: an incident can halt in the instant in which it opens.
+    async fn with_thread(&self, story: &Story) -> Result<Option<Story>, HandleError> {
+        if story.announced {
+            return Ok(None);
+        }
+        let deadline = tokio::time::Instant::now() + story.announce_within;
+        while tokio::time::Instant::now() < deadline {
+            self.persistence.pause(LOOK).await;
+            let fresh = self.story(&story.subject, story.last_sequence).await?;
+            if fresh.announced {
+                return Ok(Some(fresh));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn failed(channel: &'static str, request: &Request, error: &str) {
+    tracing::error!(channel, reason = request.reason, error, "a notification could not be delivered over this channel");
+    let labels = [("channel", channel), ("audience", audience_label(request.audience))];
+    metrics::counter!("lastgood_notifications_failed_total", &labels).increment(1);
+}

@@ -1,0 +1,42 @@
+//! The end of an incident: closes the pages that it had opened, when they are settled.
+//!
+//! Guarantees: only keys that are in the log, and only those that were asked for before the end; a page that was delivered late is
+//! closed as well. Must not: close what a person still has to look at (a halt, a failure, an alert that goes on).
+
+use std::time::Duration;
+
+use chassis::bus::HandleError;
+use contracts::IncidentSubject;
+
+use super::{Desk, stopping};
+use crate::deliver::Undelivered;
+
+/// The facts after which something may be settled.
+pub const FACTS: &[&str] = &["incident_closed", "superseded", "on_call_notified", "escalated"];
+
+/// The least time for tries.
+const LEAST: Duration = Duration::from_secs(30);
+
+impl Desk {
+    /// Closes the settled pages of this incident, of which the fact at `sequence` told us.
+    pub async fn resolve(&self, subject: &IncidentSubject, sequence: u64) -> Result<(), HandleError> {
+        let facts = self.log.facts(subject, sequence).await?;
+        let Some(recorded) = facts.iter().find(|recorded| recorded.sequence == sequence) else { return Ok(()) };
+        let story = super::tell(subject, &facts);
+        for channel in self.channels() {
+            for (audience, key) in story.settled_keys(channel.name()) {
+                let what = format!("resolving {key} over {}", channel.name());
+                let budget = self.budget(recorded.at, LEAST);
+                match self.persistence.persist(&what, budget, || channel.resolve(audience, &key)).await {
+                    Ok(()) => tracing::info!(incident = %subject, channel = channel.name(), key, "resolved"),
+                    Err(Undelivered::Stopping) => return Err(stopping()),
+                    Err(error) => {
+                        tracing::error!(incident = %subject, channel = channel.name(), key, %error, "can't resolve");
+                        metrics::counter!("lastgood_resolves_failed_total", "channel" => channel.name()).increment(1);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

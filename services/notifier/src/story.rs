@@ -1,0 +1,304 @@
+//! What an incident's log tells people: the facts folded into the few things that messages and routing need.
+//!
+//! Guarantees: total (any order of facts gives a story, never a panic), pure, and it remembers for each step when it happened.
+//! Must not: decide what the incident does next; that is `lastgood-core`'s.
+
+use std::time::Duration;
+
+use contracts::v1::{self, Audience, Outcome, Urgency};
+use contracts::{Fact, IncidentSubject, time};
+use jiff::Timestamp;
+
+/// How long the executor waits for the chat thread where the opening fact doesn't say.
+const ANNOUNCE: Duration = Duration::from_secs(3);
+
+/// How a step of the workflow ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// As it should.
+    Done,
+    /// Not as it should.
+    Failed,
+    /// Nothing to be proud or ashamed of: a note.
+    Note,
+}
+
+/// One line of the chat's list of steps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// When its fact was stored.
+    pub at: Timestamp,
+    /// How it ended.
+    pub mark: Mark,
+    /// What happened, unescaped and for people.
+    pub text: String,
+}
+
+/// Somebody is to be told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// The fact's place in the stream.
+    pub sequence: u64,
+    /// When it was stored.
+    pub at: Timestamp,
+    /// Who.
+    pub audience: Audience,
+    /// How urgently.
+    pub urgency: Urgency,
+    /// The reason, part of the dedup key.
+    pub reason: String,
+    /// What to say.
+    pub summary: String,
+    /// The page under `runbooks/`.
+    pub runbook: String,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Whose.
+    pub audience: Audience,
+    /// Which reason.
+    pub reason: String,
+    /// Over which channel; `None` when it could not be delivered.
+    pub channel: Option<String>,
+    /// The key it went under, where the channel has one.
+    pub dedup_key: String,
+}
+
+/// The chat thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thread {
+    /// Sequence of the fact that announced it: important facts before it are replied when it opens.
+    pub sequence: u64,
+    /// The chat's id of the channel.
+    pub channel: String,
+    /// The parent message.
+    pub thread: String,
+}
+
+/// An incident as people are told of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Story {
+    /// Which incident, of which workload.
+    pub subject: IncidentSubject,
+    /// When it was opened.
+    pub opened_at: Option<Timestamp>,
+    /// Sequence of the last fact that is told here.
+    pub last_sequence: u64,
+    /// How long the executor waits for the chat thread.
+    pub announce_within: Duration,
+    /// The alert that opened it.
+    pub trigger: Option<v1::Occurrence>,
+    /// How many other alerts belong to it.
+    pub joined: usize,
+    /// The version that runs badly.
+    pub current: Option<v1::Version>,
+    /// The version to go back to.
+    pub previous: Option<v1::Version>,
+    /// The plan.
+    pub plan: Option<v1::Plan>,
+    /// Why it halted.
+    pub halted: Option<v1::RollbackHalted>,
+    /// Why the rollback failed.
+    pub failed: Option<v1::RollbackFailed>,
+    /// The smoke tests, in order.
+    pub checks: Vec<v1::SmokeTestFinished>,
+    /// Why the verification failed.
+    pub verification_failed: Option<v1::VerificationFailed>,
+    /// Who else changed the workload, and where in the log.
+    pub superseded: Option<(u64, v1::Superseded)>,
+    /// How it ended, and where in the log.
+    pub closed: Option<(u64, Timestamp, v1::IncidentClosed)>,
+    /// All steps so far.
+    pub steps: Vec<Step>,
+    /// All requests to tell somebody.
+    pub requests: Vec<Request>,
+    /// What became of them.
+    pub deliveries: Vec<Delivery>,
+    /// Whether the thread was announced (perhaps as "there is none").
+    pub announced: bool,
+    /// The thread, once it is open.
+    pub thread: Option<Thread>,
+    phase: &'static str,
+}
+
+impl Story {
+    /// The story of an incident of which nothing is known yet.
+    #[must_use]
+    pub fn new(subject: IncidentSubject) -> Self {
+        Self {
+            subject,
+            opened_at: None,
+            last_sequence: 0,
+            announce_within: ANNOUNCE,
+            trigger: None,
+            joined: 0,
+            current: None,
+            previous: None,
+            plan: None,
+            halted: None,
+            failed: None,
+            checks: Vec::new(),
+            verification_failed: None,
+            superseded: None,
+            closed: None,
+            steps: Vec::new(),
+            requests: Vec::new(),
+            deliveries: Vec::new(),
+            announced: false,
+            thread: None,
+            phase: "unknown",
+        }
+    }
+
+    /// The story that these facts tell, in the order of the log.
+    #[must_use]
+    pub fn of<'a>(subject: IncidentSubject, facts: impl IntoIterator<Item = (u64, Timestamp, &'a Fact)>) -> Self {
+        facts.into_iter().fold(Self::new(subject), |story, (sequence, at, fact)| story.then(sequence, at, fact))
+    }
+
+    /// The story with one more fact.
+    #[must_use]
+    pub fn then(mut self, sequence: u64, at: Timestamp, fact: &Fact) -> Self {
+        self.last_sequence = self.last_sequence.max(sequence);
+        if let Some((mark, text)) = crate::steps::step(fact) {
+            self.steps.push(Step { at, mark, text });
+        }
+        if let Some(phase) = crate::steps::phase(fact) {
+            self.phase = phase;
+        }
+        match fact {
+            Fact::AnomalyDetected(fact) => self.opened(at, fact),
+            Fact::CurrentVersionIdentified(fact) => self.current.clone_from(&fact.version),
+            Fact::PreviousVersionFound(fact) => self.previous.clone_from(&fact.version),
+            Fact::RollbackPlanned(fact) => self.plan.clone_from(&fact.plan),
+            Fact::RollbackHalted(fact) => self.halted = Some(fact.clone()),
+            Fact::RollbackFailed(fact) => self.failed = Some(fact.clone()),
+            Fact::SmokeTestFinished(fact) => self.checks.push(fact.clone()),
+            Fact::VerificationFailed(fact) => self.verification_failed = Some(fact.clone()),
+            Fact::Superseded(fact) => self.superseded = Some((sequence, fact.clone())),
+            Fact::AlertJoined(fact) => self.joined += fact.occurrences.len(),
+            Fact::IncidentClosed(fact) => self.closed = Some((sequence, at, fact.clone())),
+            Fact::NotificationRequested(fact) => self.requests.push(request(sequence, at, fact)),
+            Fact::Announced(fact) => self.announced(sequence, fact),
+            Fact::OnCallNotified(fact) => self.deliver(Audience::OnCall, &fact.reason, Some(&fact.channel), &fact.dedup_key),
+            Fact::Escalated(fact) => self.deliver(Audience::TeamLead, &fact.reason, Some(&fact.channel), &fact.dedup_key),
+            Fact::NotificationFailed(fact) => self.deliver(fact.audience(), &fact.reason, None, ""),
+            _ => {}
+        }
+        self
+    }
+
+    fn opened(&mut self, at: Timestamp, fact: &v1::AnomalyDetected) {
+        self.opened_at = Some(at);
+        self.trigger.clone_from(&fact.trigger);
+        let within = fact.deadlines.as_ref().and_then(|deadlines| time::duration_from_proto(deadlines.announce.as_ref()));
+        self.announce_within = within.unwrap_or(ANNOUNCE);
+    }
+
+    fn announced(&mut self, sequence: u64, fact: &v1::Announced) {
+        self.announced = true;
+        if self.thread.is_none() && !fact.thread.is_empty() {
+            self.thread = Some(Thread { sequence, channel: fact.channel.clone(), thread: fact.thread.clone() });
+        }
+    }
+
+    fn deliver(&mut self, audience: Audience, reason: &str, channel: Option<&str>, dedup_key: &str) {
+        self.deliveries.push(Delivery {
+            audience,
+            reason: reason.to_owned(),
+            channel: channel.map(ToOwned::to_owned),
+            dedup_key: dedup_key.to_owned(),
+        });
+    }
+
+    /// The request that was stored at this place in the stream.
+    #[must_use]
+    pub fn request(&self, sequence: u64) -> Option<&Request> {
+        self.requests.iter().find(|request| request.sequence == sequence)
+    }
+
+    /// Whether this request's (audience, reason) has been answered, by delivery or by giving up: then nothing more is sent.
+    #[must_use]
+    pub fn is_answered(&self, request: &Request) -> bool {
+        self.deliveries.iter().any(|delivery| delivery.audience == request.audience && delivery.reason == request.reason)
+    }
+
+    /// One word for where the incident is.
+    #[must_use]
+    pub const fn phase(&self) -> &'static str {
+        self.phase
+    }
+
+    /// How it ended, if it did.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.closed.as_ref().map(|(_, _, closed)| closed.outcome())
+    }
+
+    /// The name that the workload goes by in messages: `namespace/name`.
+    #[must_use]
+    pub fn workload(&self) -> String {
+        format!("{}/{}", self.subject.workload.namespace, self.subject.workload.name)
+    }
+
+    /// The images of the bad version and of the one to go back to, as text.
+    #[must_use]
+    pub fn images(&self) -> (String, String) {
+        let plan = self.plan.as_ref();
+        let from = plan.and_then(|plan| plan.from.as_ref()).or(self.current.as_ref());
+        let to = plan.and_then(|plan| plan.to.as_ref()).or(self.previous.as_ref());
+        (images(from), images(to))
+    }
+
+    /// The last verdict of each check that didn't pass.
+    pub fn bad_checks(&self) -> impl Iterator<Item = &v1::SmokeTestFinished> {
+        let superseded = |index: usize, check: &str| self.checks.iter().skip(index + 1).any(|later| later.check == check);
+        self.checks
+            .iter()
+            .enumerate()
+            .filter(move |(index, check)| check.verdict() != v1::Verdict::Passed && !superseded(*index, &check.check))
+            .map(|(_, check)| check)
+    }
+
+    /// The dedup keys that this channel opened and that are settled: the rollback was completed, or somebody else's change made
+    /// it moot, after they were asked for. What was asked for later (an alert that goes on after the close) stays open.
+    #[must_use]
+    pub fn settled_keys(&self, channel: &str) -> Vec<(Audience, String)> {
+        let completed = self.closed.as_ref().filter(|(_, _, closed)| closed.outcome() == Outcome::Completed);
+        let end = completed.map(|(sequence, _, _)| *sequence).or(self.superseded.as_ref().map(|(sequence, _)| *sequence));
+        let Some(end) = end else { return Vec::new() };
+        self.deliveries
+            .iter()
+            .filter(|delivery| delivery.channel.as_deref() == Some(channel) && !delivery.dedup_key.is_empty())
+            .filter(|delivery| {
+                let asked = |r: &&Request| r.audience == delivery.audience && r.reason == delivery.reason;
+                self.requests.iter().find(asked).is_some_and(|r| r.sequence < end && r.urgency == Urgency::Page)
+            })
+            .map(|delivery| (delivery.audience, delivery.dedup_key.clone()))
+            .collect()
+    }
+}
+
+fn request(sequence: u64, at: Timestamp, fact: &v1::NotificationRequested) -> Request {
+    Request {
+        sequence,
+        at,
+        audience: fact.audience(),
+        urgency: fact.urgency(),
+        reason: fact.reason.clone(),
+        summary: fact.summary.clone(),
+        runbook: fact.runbook.clone(),
+    }
+}
+
+/// A version's images in one line; its hash where it has none.
+#[must_use]
+pub fn images(version: Option<&v1::Version>) -> String {
+    let Some(version) = version else { return String::new() };
+    if version.images.is_empty() {
+        return version.template_hash.chars().take(12).collect();
+    }
+    version.images.iter().map(|image| image.image.as_str()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,78 @@
+//! What messages say: pure functions from an incident's story to text, Slack blocks or JSON.
+//!
+//! A new reply in the thread is one function and one line in `REPLIES`.
+//! Guarantees: every value is escaped and cut to the provider's limits, whatever labels and log lines hold. Must not: send, or read
+//! a clock.
+
+pub mod blocks;
+pub mod event;
+pub mod notice;
+pub mod page;
+pub mod replies;
+pub mod thread;
+
+use contracts::Fact;
+
+use crate::story::Story;
+pub use blocks::ChatMessage;
+
+/// A reply in the incident's thread for one kind of fact.
+type Reply = fn(&Story, &Fact) -> Option<ChatMessage>;
+
+/// Which facts are replied to, and how.
+const REPLIES: &[Reply] = &[
+    replies::planned,
+    replies::halted,
+    replies::failed,
+    replies::verification_failed,
+    replies::superseded,
+    replies::paged,
+    replies::escalated,
+    replies::undeliverable,
+    replies::person,
+];
+
+/// The reply that this fact deserves, if any.
+#[must_use]
+pub fn reply(story: &Story, fact: &Fact) -> Option<ChatMessage> {
+    REPLIES.iter().find_map(|reply| reply(story, fact))
+}
+
+/// Where messages link to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Links {
+    /// The folder of the runbook pages.
+    pub runbooks: String,
+    /// The chat's address for people, where one is known.
+    pub chat: Option<ChatLink>,
+}
+
+/// How a link to a chat thread is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChatLink {
+    /// The workspace's own address, `https://acme.slack.com`.
+    Workspace(String),
+    /// The provider's address, which finds the workspace by the channel.
+    Provider(String),
+}
+
+impl Links {
+    /// The runbook page of this name.
+    #[must_use]
+    pub fn runbook(&self, page: &str) -> Option<String> {
+        (!page.is_empty()).then(|| format!("{}/{page}.md", self.runbooks.trim_end_matches('/')))
+    }
+
+    /// The incident's chat thread.
+    #[must_use]
+    pub fn thread(&self, story: &Story) -> Option<String> {
+        let thread = story.thread.as_ref()?;
+        let (channel, ts) = (&thread.channel, &thread.thread);
+        Some(match self.chat.as_ref()? {
+            ChatLink::Workspace(url) => format!("{}/archives/{channel}/p{}", url.trim_end_matches('/'), ts.replace('.', "")),
+            ChatLink::Provider(url) => {
+                format!("{}/app_redirect?channel={channel}&message_ts={ts}", url.trim_end_matches('/'))
+            }
+        })
+    }
+}

@@ -1,0 +1,33 @@
+//! A notification as a chat message: what is asked of whom, and where the runbook is.
+//!
+//! Guarantees: names the reason, the workload and the page; one that comes instead of a page says so. Must not: send.
+
+use contracts::v1::{Audience, Urgency};
+
+use crate::channels::Notice;
+use crate::steps::{audience_name, words};
+use crate::templates::{ChatMessage, Links};
+use crate::text::inline;
+
+/// The chat message of a notification.
+#[must_use]
+pub fn chat(notice: &Notice<'_>, links: &Links) -> ChatMessage {
+    let request = notice.request;
+    let page = request.urgency == Urgency::Page;
+    let (sign, to) =
+        if page { ("🚨", format!("{} is needed. ", audience_name(request.audience))) } else { ("ℹ️", String::new()) };
+    let workload = inline(&notice.story.workload(), 320);
+    let text = format!("{sign} {to}*{workload}*: {}", inline(&request.summary, 2000));
+    let message = ChatMessage::new(&text).section(&text);
+    let mut small = vec![inline(&words(&request.reason), 200)];
+    if let Some(link) = links.runbook(&request.runbook) {
+        small.push(format!("<{}|runbook>", inline(&link, 500)));
+    }
+    small.push(notice.story.subject.incident.to_string());
+    if let Some(undelivered) = notice.instead_of {
+        small.push(format!("sent here because {} could not be reached", inline(undelivered, 60)));
+    }
+    let message = message.context(&small.join(" · "));
+    // Good news stays in the thread, where nobody has to look; what needs a person shows in the channel.
+    if page || request.audience == Audience::TeamLead { message.broadcast() } else { message }
+}

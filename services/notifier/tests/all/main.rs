@@ -1,0 +1,8 @@
+//! The notifier's tests: messages by table, handlers over real HTTP to recording receivers, and the program on a real bus.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod chat;
+mod notifications;
+mod process;
+mod templates;
+mod world;
