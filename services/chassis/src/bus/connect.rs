@@ -46,6 +46,14 @@ pub enum ConnectError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// A key without its companion.
+    #[error("`{key}` is of no use without `{needs}`")]
+    Incomplete {
+        /// The configuration key that is there.
+        key: &'static str,
+        /// The one that is missing.
+        needs: &'static str,
+    },
     /// An address.
     #[error("`nats.urls`: `{url}` is not an address of a NATS server: {reason}")]
     Address {
@@ -199,7 +207,7 @@ async fn options(
         let file = |source| ConnectError::File { key: "nats.credentials_file", source };
         options = options.credentials_file(path).await.map_err(file)?;
     }
-    if let (Some(user), Some(password)) = (&config.user, &config.password) {
+    if let Some((user, password)) = both(("nats.user", &config.user), ("nats.password", &config.password))? {
         options = options.user_and_password(user.clone(), password.expose().to_owned());
     }
     if let Some(token) = &config.token {
@@ -208,10 +216,23 @@ async fn options(
     if let Some(path) = &config.tls.ca_file {
         options = options.add_root_certificates(path.clone());
     }
-    if let (Some(cert), Some(key)) = (&config.tls.cert_file, &config.tls.key_file) {
+    if let Some((cert, key)) = both(("nats.tls.cert_file", &config.tls.cert_file), ("nats.tls.key_file", &config.tls.key_file))? {
         options = options.add_client_certificate(cert.clone(), key.clone());
     }
     Ok(options.require_tls(config.tls.required))
+}
+
+/// Both of two keys, or neither.
+fn both<'a, A, B>(
+    one: (&'static str, &'a Option<A>),
+    other: (&'static str, &'a Option<B>),
+) -> Result<Option<(&'a A, &'a B)>, ConnectError> {
+    match (one.1, other.1) {
+        (Some(a), Some(b)) => Ok(Some((a, b))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(ConnectError::Incomplete { key: one.0, needs: other.0 }),
+        (None, Some(_)) => Err(ConnectError::Incomplete { key: other.0, needs: one.0 }),
+    }
 }
 
 fn note(state: &watch::Sender<Connection>, event: &Event) {

@@ -179,7 +179,7 @@ impl Bus {
     pub fn consume(&self, spec: ConsumerSpec, handler: Arc<dyn Handler>, life: &Lifecycle) {
         let start = |spec: ConsumerSpec, handler| {
             let name = format!("consumer {}", spec.durable);
-            life.spawn(name, Puller::new(Work::new(self.clone(), spec, handler, life.hard()), life.stopping()).run());
+            life.spawn(name, Puller::new(Work::new(self.clone(), spec, handler, life)).run());
         };
         start(spec.redelivery(self.service()), Arc::clone(&handler));
         start(spec, handler);

@@ -52,7 +52,8 @@ enum Status {
 }
 
 impl Puller {
-    pub(super) fn new(work: Work, stopping: CancellationToken) -> Self {
+    pub(super) fn new(work: Work) -> Self {
+        let stopping = work.stopping.clone();
         let (queues, hands, silent_at) = (HashMap::new(), JoinSet::new(), Instant::now() + SILENCE);
         Self { work, stopping, asked: 0, queues, hands, silent_at, retry_at: None, unmade: true }
     }
@@ -67,6 +68,7 @@ impl Puller {
         let inbox = client.new_inbox();
         let mut messages = client.subscribe(inbox.clone()).await.map_err(|error| error.to_string())?;
         let mut connection = self.work.bus.connection();
+        connection.mark_unchanged(); // the first connection is not a reconnection
         let mut progress = interval(self.spec().ack_wait / 3);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stopping = self.stopping.clone();

@@ -24,6 +24,8 @@ pub(super) fn of_subject(subject: &str) -> Option<&'static str> {
 
 /// All streams as they should be.
 pub(super) fn wanted(config: &config::Nats) -> Vec<Config> {
+    // JetStream sets the room aside when it makes a stream; what is kept for a while only needs less of it.
+    let less = if config.max_bytes > 0 { (config.max_bytes / 8).max(1 << 20).min(config.max_bytes) } else { config.max_bytes };
     let facts = |name: &str, filters: &[&str]| Config {
         name: name.to_owned(),
         subjects: filters.iter().map(|&filter| filter.to_owned()).collect(),
@@ -43,16 +45,19 @@ pub(super) fn wanted(config: &config::Nats) -> Vec<Config> {
     alerts.duplicate_window = DUPLICATES.min(config.keep);
     // Schedules need room to be replaced: nats-server refuses them on a stream that discards new messages.
     let mut timers = facts(streams::TIMERS, &[subjects::ALL_TIMERS, subjects::ALL_FIRED]);
+    timers.max_bytes = less;
     timers.discard = DiscardPolicy::Old;
     timers.allow_atomic_publish = false;
     timers.allow_message_schedules = true;
     timers.allow_message_ttl = true;
     let redelivery = format!("{}.>", super::REDELIVERY_PREFIX);
     let mut dead = facts(streams::DEAD, &[subjects::ALL_DEAD, redelivery.as_str()]);
+    dead.max_bytes = less;
     dead.discard = DiscardPolicy::Old;
     dead.max_age = config.keep;
     let advised: Vec<String> = super::advisories::captured();
     let mut advisories = facts(streams::ADVISORIES, &advised.iter().map(String::as_str).collect::<Vec<_>>());
+    advisories.max_bytes = less;
     advisories.discard = DiscardPolicy::Old;
     advisories.max_age = config.keep;
     advisories.allow_atomic_publish = false;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{Bus, ConsumerSpec, Delivery, HandleError, Handler};
-use crate::lifecycle::panic_text;
+use crate::lifecycle::{Lifecycle, panic_text};
 
 /// The longest pause between two tries during an outage.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -30,6 +30,7 @@ pub(super) struct Work {
     pub(super) bus: Bus,
     pub(super) spec: ConsumerSpec,
     pub(super) handler: Arc<dyn Handler>,
+    pub(super) stopping: CancellationToken,
     pub(super) hard: CancellationToken,
     state: Arc<State>,
 }
@@ -63,8 +64,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Work {
-    pub(super) fn new(bus: Bus, spec: ConsumerSpec, handler: Arc<dyn Handler>, hard: CancellationToken) -> Self {
-        Self { bus, spec, handler, hard, state: Arc::default() }
+    pub(super) fn new(bus: Bus, spec: ConsumerSpec, handler: Arc<dyn Handler>, life: &Lifecycle) -> Self {
+        let (stopping, hard) = (life.stopping(), life.hard());
+        Self { bus, spec, handler, stopping, hard, state: Arc::default() }
     }
 
     /// Messages in hand that only wait for a newer binary.
@@ -139,7 +141,9 @@ impl Work {
                 HandleError::RetryAfter { after, reason, outage: true } => {
                     metrics::counter!("lastgood_outage_retries_total", "consumer" => self.spec.durable.clone()).increment(1);
                     tracing::warn!(reason, "an outage; the message is kept in hand");
-                    tokio::time::sleep(self.bus.ids().jitter(pause.max(after.min(LONGEST_PAUSE)))).await;
+                    if self.pause(pause.max(after.min(LONGEST_PAUSE))).await {
+                        return Verdict::Nak(Duration::ZERO);
+                    }
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
                 HandleError::RetryAfter { after, reason, outage: false } => return self.failed(delivery, after, &reason),
@@ -179,9 +183,14 @@ impl Work {
             return Some(Verdict::Nak(self.bus.ids().jitter(LEFT_ALONE)));
         }
         self.state.parked.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(self.bus.ids().jitter(PARKED)).await;
+        let stopping = self.pause(PARKED).await;
         self.state.parked.fetch_sub(1, Ordering::Relaxed);
-        None
+        stopping.then_some(Verdict::Nak(Duration::ZERO))
+    }
+
+    /// Waits about this long, or until the process is told to stop: then true.
+    async fn pause(&self, length: Duration) -> bool {
+        tokio::time::timeout(self.bus.ids().jitter(length), self.stopping.cancelled()).await.is_ok()
     }
 
     fn reply(&self, delivery: &Delivery) -> String {
@@ -214,7 +223,9 @@ impl Work {
         let mut pause = Duration::from_millis(100);
         while let Err(error) = self.bus.dead_letter(&self.spec.durable, delivery, reason).await {
             tracing::warn!(%error, "the dead letter could not be stored; trying again");
-            tokio::time::sleep(self.bus.ids().jitter(pause)).await;
+            if self.pause(pause).await {
+                return self.nak(delivery, Duration::ZERO).await;
+            }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         let labels = [("consumer", self.spec.durable.clone()), ("stream", delivery.stream.clone())];

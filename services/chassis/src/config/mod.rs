@@ -10,6 +10,8 @@
 mod node;
 mod secret;
 mod sections;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 

@@ -28,7 +28,8 @@ pub struct Nats {
     pub tls: NatsTls,
     /// Copies of each stream: 1, 3 or 5.
     pub replicas: usize,
-    /// How large each of the streams may grow, bytes. A full stream refuses new messages.
+    /// How large the streams of facts and of alerts may grow each, bytes; timers, dead letters and advisories an eighth of it. A full
+    /// stream refuses new messages; the room is set aside on the server.
     pub max_bytes: i64,
     /// How long one request may take.
     #[serde(with = "duration")]
@@ -48,7 +49,7 @@ impl Default for Nats {
             token: None,
             tls: NatsTls::default(),
             replicas: 1,
-            max_bytes: 1 << 30,
+            max_bytes: 512 << 20,
             request_timeout: Duration::from_secs(5),
             keep: Duration::from_hours(30 * 24),
         }

@@ -27,7 +27,7 @@ impl Handler for Fired {
 async fn timers_fire_once_at_their_time_and_survive_a_restart() {
     let nats = nats().await;
     let bus = bus(&nats.url()).await;
-    let (web, api) = (incident(&bus, "web"), incident(&bus, "api"));
+    let (web, api, past) = (incident(&bus, "web"), incident(&bus, "api"), incident(&bus, "past"));
     let now = bus.clock().now();
     let at = now + Duration::from_secs(3);
     bus.schedule(&web, DeadlineKind::Decide, now + Duration::from_secs(1)).await.unwrap();
@@ -35,7 +35,7 @@ async fn timers_fire_once_at_their_time_and_survive_a_restart() {
     bus.schedule(&web, DeadlineKind::Verify, now + Duration::from_secs(1)).await.unwrap();
     bus.cancel_timer(&web, DeadlineKind::Verify).await.unwrap();
     bus.cancel_timer(&web, DeadlineKind::Notify).await.unwrap(); // there is none
-    bus.schedule(&api, DeadlineKind::Start, now - Duration::from_mins(1)).await.unwrap(); // past: at once
+    bus.schedule(&past, DeadlineKind::Start, now - Duration::from_mins(1)).await.unwrap(); // past: at once
     bus.schedule(&api, DeadlineKind::Resolve, at).await.unwrap();
     bus.cancel_timers(&api).await.unwrap();
     nats.restart().await.unwrap();
@@ -46,7 +46,7 @@ async fn timers_fire_once_at_their_time_and_survive_a_restart() {
         seen.push(tokio::time::timeout(PATIENCE, fired.recv()).await.unwrap().unwrap());
     }
     seen.sort();
-    assert_eq!((seen[0].0.as_str(), seen[1].0.as_str()), ("api/start", "web/decide"));
+    assert_eq!((seen[0].0.as_str(), seen[1].0.as_str()), ("past/start", "web/decide"));
     let late = seen[1].1.duration_since(at);
     assert!(late.as_millis() >= 0 && late.as_millis() < 2000, "{late}");
     let more = tokio::time::timeout(Duration::from_millis(700), fired.recv()).await;
