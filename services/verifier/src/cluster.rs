@@ -146,7 +146,8 @@ pub fn sight(deployment: &DynamicObject, restored: &str, sets: &[DynamicObject],
         .collect();
     let services = services.iter().filter(|service| pods.iter().any(|pod| selects(service, pod))).map(service_sight).collect();
     // The API server writes the default, 1, by itself.
-    let desired = deployment.data.pointer("/spec/replicas").and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
+    let desired =
+        deployment.data.pointer("/spec/replicas").and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
     Sight { desired, pods: pods.into_iter().map(pod_sight).collect(), services }
 }
 

@@ -106,7 +106,10 @@ impl Settings {
         if let Some(url) = &self.prometheus.url
             && !matches!(url.scheme(), "http" | "https")
         {
-            return Err(Invalid::new("verifier.prometheus.url", format!("must begin with http:// or https://, not {}://", url.scheme())));
+            return Err(Invalid::new(
+                "verifier.prometheus.url",
+                format!("must begin with http:// or https://, not {}://", url.scheme()),
+            ));
         }
         read_rules(&self.checks)
     }
@@ -127,7 +130,8 @@ mod tests {
         let zero = Settings { look_every: Duration::ZERO, ..Settings::default() };
         let scheme = Settings { prometheus: Prometheus { url, ..Prometheus::default() }, ..Settings::default() };
         let check = Settings { checks: vec![serde_json::json!({"name": "x"})], ..Settings::default() };
-        for (settings, key) in [(zero, "verifier.look_every"), (scheme, "verifier.prometheus.url"), (check, "verifier.checks[0]")] {
+        for (settings, key) in [(zero, "verifier.look_every"), (scheme, "verifier.prometheus.url"), (check, "verifier.checks[0]")]
+        {
             assert_eq!(settings.prepare().unwrap_err().path, key);
         }
     }

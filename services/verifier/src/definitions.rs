@@ -76,8 +76,8 @@ pub fn read_annotation(text: &str) -> Result<Vec<Definition>, Invalid> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
-    let value: Value =
-        serde_saphyr::from_str(text).map_err(|error| Invalid::new(ANNOTATION, format!("is not YAML: {}", excerpt(&error.to_string(), 200))))?;
+    let value: Value = serde_saphyr::from_str(text)
+        .map_err(|error| Invalid::new(ANNOTATION, format!("is not YAML: {}", excerpt(&error.to_string(), 200))))?;
     let list = match value {
         Value::Null => Vec::new(),
         Value::Array(list) => list,
@@ -88,15 +88,16 @@ pub fn read_annotation(text: &str) -> Result<Vec<Definition>, Invalid> {
 
 /// All smoke tests of a workload; none is legal.
 pub fn of_workload(rules: &[Rule], annotation: Option<&str>, workload: &WorkloadRef) -> Result<Vec<Definition>, Invalid> {
-    let mut all: Vec<Definition> =
-        rules.iter().filter(|rule| rule.fits(workload)).map(|rule| rule.definition.clone()).collect();
+    let mut all: Vec<Definition> = rules.iter().filter(|rule| rule.fits(workload)).map(|rule| rule.definition.clone()).collect();
     all.extend(read_annotation(annotation.unwrap_or_default())?);
     if all.len() > MOST {
         return Err(Invalid::new(ANNOTATION, format!("has, with {SECTION}, {} smoke tests; at most {MOST} may be", all.len())));
     }
     let mut names = BTreeSet::new();
     match all.iter().find(|definition| !names.insert(definition.name.clone())) {
-        Some(twice) => Err(Invalid::new(ANNOTATION, format!("name `{}` is there twice (it may also come from {SECTION})", twice.name))),
+        Some(twice) => {
+            Err(Invalid::new(ANNOTATION, format!("name `{}` is there twice (it may also come from {SECTION})", twice.name)))
+        }
         None => Ok(all),
     }
 }
@@ -108,7 +109,9 @@ fn read(mut fields: Fields) -> Result<Definition, Invalid> {
     for kind in KINDS {
         if let Some(value) = fields.raw(kind.key) {
             if let Some((first, _)) = &found {
-                return Err(fields.invalid(kind.key, format!("a smoke test is of one kind, and this one has `{}` too", first.key)));
+                return Err(
+                    fields.invalid(kind.key, format!("a smoke test is of one kind, and this one has `{}` too", first.key))
+                );
             }
             found = Some((kind, value));
         }

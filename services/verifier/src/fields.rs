@@ -168,7 +168,10 @@ mod tests {
                 fields(json!({"passes": 0})).whole("passes", 1, 100).unwrap_err(),
                 "`checks[0].passes`: must be a whole number from 1 to 100, not `0`",
             ),
-            (fields(json!({"insecure": "yes"})).flag("insecure").unwrap_err(), "`checks[0].insecure`: must be true or false, not `\"yes\"`"),
+            (
+                fields(json!({"insecure": "yes"})).flag("insecure").unwrap_err(),
+                "`checks[0].insecure`: must be true or false, not `\"yes\"`",
+            ),
             (
                 fields(json!({"target": "node"})).word("target", &[("pods", 1), ("service", 2)]).unwrap_err(),
                 "`checks[0].target`: must be one of pods, service, not `\"node\"`",

@@ -59,8 +59,8 @@ impl Log for BusLog {
     }
 }
 
-/// What a refusal means to the verifier.
-pub(crate) fn settled(refusal: Refusal) -> Result<Said, HandleError> {
+/// What a refusal means to the verifier: success, that the incident has moved on, or that it has to look again.
+pub fn settled(refusal: Refusal) -> Result<Said, HandleError> {
     match refusal {
         Refusal::AlreadySo => Ok(Said::Done),
         Refusal::Illegal { .. } => Ok(Said::MovedOn(refusal.to_string())),

@@ -70,7 +70,13 @@ pub enum Judgement {
 
 /// Judges the alert of these labels. `ignored` labels are not compared: those that `alert_relabel_configs` rewrite.
 #[must_use]
-pub fn judge(groups: &[Group], alert: &str, labels: &BTreeMap<String, String>, ignored: &[String], since: Timestamp) -> Judgement {
+pub fn judge(
+    groups: &[Group],
+    alert: &str,
+    labels: &BTreeMap<String, String>,
+    ignored: &[String],
+    since: Timestamp,
+) -> Judgement {
     let rules: Vec<&Rule> =
         groups.iter().flat_map(|group| &group.rules).filter(|rule| rule.kind == "alerting" && rule.name == alert).collect();
     let active = rules

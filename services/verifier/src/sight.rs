@@ -70,12 +70,7 @@ pub struct Place {
 /// The places that a check of this port goes to now, or why there are none (which is no data).
 pub fn places(sight: &Sight, target: &Target, port: u16) -> Result<Vec<Place>, String> {
     let found: Vec<Place> = match target {
-        Target::Pods => sight
-            .pods
-            .iter()
-            .filter(|pod| pod.ready)
-            .filter_map(|pod| place(&pod.name, pod.address, port))
-            .collect(),
+        Target::Pods => sight.pods.iter().filter(|pod| pod.ready).filter_map(|pod| place(&pod.name, pod.address, port)).collect(),
         Target::Service(wanted) => sight
             .services
             .iter()
@@ -119,12 +114,17 @@ mod tests {
         Sight {
             desired: 3,
             pods: vec![pod("a", "10.0.0.1", true), pod("b", "fd00::2", true), pod("c", "10.0.0.3", false), pod("d", "", true)],
-            services: vec![service("web", "10.96.0.1", &[80]), service("headless", "None", &[80]), service("admin", "10.96.0.2", &[81])],
+            services: vec![
+                service("web", "10.96.0.1", &[80]),
+                service("headless", "None", &[80]),
+                service("admin", "10.96.0.2", &[81]),
+            ],
         }
     }
 
     fn shown(target: &Target, port: u16) -> Result<Vec<String>, String> {
-        places(&sight(), target, port).map(|places| places.iter().map(|place| format!("{} {}", place.name, place.address)).collect())
+        places(&sight(), target, port)
+            .map(|places| places.iter().map(|place| format!("{} {}", place.name, place.address)).collect())
     }
 
     #[test]

@@ -117,7 +117,9 @@ impl Verification {
             match asked {
                 Ok(Ok(annotation)) => return Ok(Some(of_workload(&self.rules, annotation.as_deref(), &subject.workload))),
                 Ok(Err(NoLook::Changed(what))) => return Err(Stop::Changed(what)),
-                Ok(Err(NoLook::Unseen(why))) => tracing::warn!(incident = %subject, why, "the workload can't be read; trying again"),
+                Ok(Err(NoLook::Unseen(why))) => {
+                    tracing::warn!(incident = %subject, why, "the workload can't be read; trying again");
+                }
                 Err(_) => return Ok(None),
             }
             if Instant::now() >= until {
@@ -203,7 +205,8 @@ impl Verification {
 
 /// When verifying has to end, as an instant to wait for.
 fn deadline(state: &Incident, now: Timestamp) -> Instant {
-    let left = verifying_until(state).map_or(Duration::ZERO, |at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO));
+    let left =
+        verifying_until(state).map_or(Duration::ZERO, |at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO));
     Instant::now() + left
 }
 

@@ -150,19 +150,25 @@ mod tests {
     }
 
     fn sight(desired: u32, pods: &[(&str, bool, u32)]) -> Sight {
-        Sight { desired, pods: pods.iter().map(|(name, ready, restarts)| pod(name, *ready, *restarts)).collect(), services: vec![] }
+        Sight {
+            desired,
+            pods: pods.iter().map(|(name, ready, restarts)| pod(name, *ready, *restarts)).collect(),
+            services: vec![],
+        }
     }
+
+    /// What it is, the looks, the verdict.
+    type Case = (&'static str, Vec<Option<Sight>>, Option<Verdict>);
 
     /// Looks at each second; `None` is a look that saw nothing.
     fn run(window: u64, looks: &[Option<Sight>]) -> (Option<Verdict>, String) {
         let mut watch = Watch::new(Duration::from_secs(window));
         for (second, look) in looks.iter().enumerate() {
-            let verdict = match look {
-                Some(sight) => watch.look(Duration::from_secs(second as u64), sight),
-                None => {
-                    watch.unseen("the API server is away");
-                    None
-                }
+            let verdict = if let Some(sight) = look {
+                watch.look(Duration::from_secs(second as u64), sight)
+            } else {
+                watch.unseen("the API server is away");
+                None
             };
             if verdict.is_some() {
                 return (verdict, watch.last().to_owned());
@@ -180,7 +186,7 @@ mod tests {
         let more = || Some(sight(3, &[("a", true, 1), ("b", true, 0), ("c", true, 0)]));
         let gone = || Some(sight(2, &[("a", true, 1)]));
         let replaced = || Some(sight(2, &[("a", true, 1), ("c", true, 1)]));
-        let cases: Vec<(&str, Vec<Option<Sight>>, Option<Verdict>)> = vec![
+        let cases: Vec<Case> = vec![
             ("stays well", vec![good(), good(), good(), good()], Some(Verdict::Passed)),
             ("not long enough", vec![good(), good(), good()], None),
             ("one falls", vec![good(), half()], Some(Verdict::Failed)),

@@ -160,7 +160,9 @@ impl Probe for PromQl {
         let Some(prometheus) = &scene.tools.prometheus else { return Try::new(Outcome::NoData, UNCONFIGURED) };
         let query = prometheus.query(compose(&self.query, scene.workload));
         match tokio::time::timeout(scene.timeout, query.post()).await {
-            Ok(Ok(result)) => value(result.data()).map_or_else(|why| Try::new(Outcome::NoData, why), |value| self.bounds.judge(value)),
+            Ok(Ok(result)) => {
+                value(result.data()).map_or_else(|why| Try::new(Outcome::NoData, why), |value| self.bounds.judge(value))
+            }
             Ok(Err(error)) => Try::new(Outcome::NoData, format!("Prometheus: {}", causes(&error))),
             Err(_) => Try::new(Outcome::NoData, format!("Prometheus did not answer within {:?}", scene.timeout)),
         }
