@@ -5,9 +5,13 @@
 //! also when the test dies. It must never install anything system-wide, start a system service or talk to a provider.
 
 pub mod alertmanager;
+pub mod app;
 pub mod error;
+pub mod ground;
+pub mod journal;
 pub mod load;
 pub mod nats;
+pub mod play;
 pub mod ports;
 pub mod process;
 pub mod prometheus;
@@ -18,5 +22,6 @@ pub mod sim;
 pub mod tools;
 pub mod wait;
 pub mod workload;
+pub mod world;
 
 pub use error::Error;

@@ -1,0 +1,8 @@
+//! The scenarios, by what they end in.
+
+pub mod brakes;
+pub mod completed;
+pub mod contested;
+pub mod failed;
+pub mod halted;
+pub mod killed;

@@ -1,0 +1,208 @@
+//! One application of a test: a namespace, a Deployment of the test workload and its Service, deployed as its owner would.
+//!
+//! Guarantees: the same on the simulated and on a real cluster; every call has the client's deadline. It plays the owner, an
+//! autoscaler or a colleague; it must never play lastgood.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Namespace, Service};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::real_cluster::image;
+use crate::wait;
+
+/// How an application is deployed.
+#[derive(Debug, Clone)]
+pub struct AppOptions {
+    /// Pods.
+    pub replicas: u32,
+    /// `lastgood.dev/mode`; `None` leaves the annotation out.
+    pub mode: Option<&'static str>,
+    /// More annotations of the Deployment.
+    pub annotations: BTreeMap<String, String>,
+    /// More variables of the container.
+    pub env: BTreeMap<String, String>,
+    /// Seconds until a rollout that does not move counts as failed.
+    pub progress_deadline: u32,
+    /// Whether the Service also selects the label `version`, which is the image's tag.
+    pub pinned_service: bool,
+}
+
+impl Default for AppOptions {
+    fn default() -> Self {
+        let smoke = "- {name: smoke, http: {path: /smoke, port: 8080}, timeout: 2s, retries: 2, interval: 200ms, passes: 2}";
+        Self {
+            replicas: 2,
+            mode: Some("auto"),
+            annotations: BTreeMap::from([("lastgood.dev/smoke-tests".to_owned(), smoke.to_owned())]),
+            env: BTreeMap::new(),
+            progress_deadline: 600,
+            pinned_service: false,
+        }
+    }
+}
+
+/// The application.
+#[derive(Clone)]
+pub struct App {
+    client: kube::Client,
+    /// Its namespace, which is its alone.
+    pub namespace: String,
+    /// The name of Deployment and Service.
+    pub name: String,
+    options: AppOptions,
+}
+
+impl App {
+    /// Makes the namespace and the Service; nothing runs yet.
+    pub async fn create(client: kube::Client, namespace: &str, name: &str, options: AppOptions) -> Result<Self> {
+        let app = Self { client, namespace: namespace.to_owned(), name: name.to_owned(), options };
+        let namespaces: Api<Namespace> = Api::all(app.client.clone());
+        let body = serde_json::from_value(json!({"metadata": {"name": namespace}}))?;
+        match namespaces.create(&PostParams::default(), &body).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            made => {
+                made.with_context(|| format!("making namespace {namespace}"))?;
+            }
+        }
+        Ok(app)
+    }
+
+    /// The Deployments of its namespace.
+    #[must_use]
+    pub fn deployments(&self) -> Api<Deployment> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The Services of its namespace.
+    #[must_use]
+    pub fn services(&self) -> Api<Service> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The Deployment's manifest with this tag.
+    #[must_use]
+    pub fn manifest(&self, tag: &str) -> Value {
+        let mut annotations = self.options.annotations.clone();
+        annotations.extend(self.options.mode.map(|mode| ("lastgood.dev/mode".to_owned(), mode.to_owned())));
+        let env: Vec<_> = self.options.env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+        let mut labels = json!({"app": self.name});
+        if self.options.pinned_service {
+            labels["version"] = json!(tag);
+        }
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": self.name, "namespace": self.namespace, "labels": {"app": self.name}, "annotations": annotations},
+            "spec": {
+                "replicas": self.options.replicas,
+                "progressDeadlineSeconds": self.options.progress_deadline,
+                "selector": {"matchLabels": {"app": self.name}},
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+                "template": {
+                    "metadata": {"labels": labels, "annotations": {"prometheus.io/scrape": "true"}},
+                    "spec": {
+                        "terminationGracePeriodSeconds": 1,
+                        "containers": [{
+                            "name": "web", "image": image(tag), "imagePullPolicy": "IfNotPresent", "env": env,
+                            "ports": [{"containerPort": 8080}],
+                            "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1, "failureThreshold": 1}
+                        }]
+                    }
+                }
+            }
+        })
+    }
+
+    /// The Service's manifest; it pins this tag where the options say so.
+    #[must_use]
+    pub fn service_manifest(&self, tag: &str) -> Value {
+        let mut selector = json!({"app": self.name});
+        if self.options.pinned_service {
+            selector["version"] = json!(tag);
+        }
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": self.name, "namespace": self.namespace},
+            "spec": {"selector": selector, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}
+        })
+    }
+
+    /// Creates the Deployment and the Service with this tag.
+    pub async fn deploy(&self, tag: &str) -> Result<()> {
+        let service = serde_json::from_value(self.service_manifest(tag))?;
+        self.services().create(&PostParams::default(), &service).await.context("creating the Service")?;
+        let deployment = serde_json::from_value(self.manifest(tag))?;
+        self.deployments().create(&PostParams::default(), &deployment).await.context("creating the Deployment")?;
+        Ok(())
+    }
+
+    /// Rolls out another tag, as `kubectl set image` would (and, with a pinned Service, switches it once the pods are ready).
+    pub async fn roll_out(&self, tag: &str) -> Result<()> {
+        let mut template = json!({"spec": {"containers": [{"name": "web", "image": image(tag)}]}});
+        if self.options.pinned_service {
+            template["metadata"] = json!({"labels": {"version": tag}});
+        }
+        self.patch(&json!({"spec": {"template": template}})).await
+    }
+
+    /// Points the Service at this tag, as the owner of a pinned Service does after a rollout.
+    pub async fn pin(&self, tag: &str) -> Result<()> {
+        let params = PatchParams { field_manager: Some("owner".to_owned()), ..PatchParams::default() };
+        let patch = json!({"spec": {"selector": {"version": tag}}});
+        self.services().patch(&self.name, &params, &Patch::Merge(&patch)).await.context("pinning the Service")?;
+        Ok(())
+    }
+
+    /// A strategic patch of the Deployment by its owner.
+    pub async fn patch(&self, patch: &Value) -> Result<()> {
+        let params = PatchParams { field_manager: Some("owner".to_owned()), ..PatchParams::default() };
+        self.deployments().patch(&self.name, &params, &Patch::Strategic(patch)).await.context("patching the Deployment")?;
+        Ok(())
+    }
+
+    /// The Deployment as it is.
+    pub async fn deployment(&self) -> Result<Deployment> {
+        self.deployments().get(&self.name).await.context("reading the Deployment")
+    }
+
+    /// The image that its template names.
+    pub async fn image(&self) -> Result<String> {
+        let template = self.deployment().await?.spec.and_then(|spec| spec.template.spec).context("no pod template")?;
+        template.containers.first().and_then(|container| container.image.clone()).context("no image")
+    }
+
+    /// Waits until all pods of the current template are available.
+    pub async fn available(&self, deadline: Duration) -> Result<()> {
+        let what = format!("{}/{} fully available", self.namespace, self.name);
+        let probe = || async {
+            let deployment = self.deployment().await.map_err(|error| format!("{error:#}"))?;
+            let (spec, status) = (deployment.spec.unwrap_or_default(), deployment.status.unwrap_or_default());
+            let counts = [status.updated_replicas, status.available_replicas, status.replicas];
+            let current = status.observed_generation == deployment.metadata.generation;
+            if current && counts.iter().all(|count| *count == spec.replicas) { Ok(()) } else { Err(format!("{status:?}")) }
+        };
+        wait::until(&what, deadline, probe).await?;
+        Ok(())
+    }
+
+    /// `http://<clusterIP>:80`, where its Service answers.
+    pub async fn url(&self) -> Result<String> {
+        let what = format!("a clusterIP for {}/{}", self.namespace, self.name);
+        let address = wait::until(&what, Duration::from_secs(10), || async {
+            let service = self.services().get(&self.name).await.ok()?;
+            service.spec.and_then(|spec| spec.cluster_ip).filter(|address| !address.is_empty())
+        });
+        Ok(format!("http://{}:80", address.await?))
+    }
+
+    /// Deletes the namespace, and does not wait for it.
+    pub async fn remove(&self) -> Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces.delete(&self.namespace, &DeleteParams::default()).await.context("deleting the namespace")?;
+        Ok(())
+    }
+}
