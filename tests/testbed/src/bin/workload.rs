@@ -1,4 +1,4 @@
-//! The test workload as a binary for a real cluster's image: reads `PORT`, `VERSION`, `BEHAVIOUR` and `HOSTNAME`.
+//! The test workload as a binary for a real cluster's image: reads `PORT`, `VERSION`, `BEHAVIOUR`, `HOSTNAME` and `READY_BEFORE`.
 //!
 //! Built statically (`-C target-feature=+crt-static`). SIGTERM ends it at once with exit code 0.
 
@@ -20,6 +20,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         version: var("VERSION", "v1"),
         behaviour: var("BEHAVIOUR", "healthy").parse().context("BEHAVIOUR")?,
         pod: var("HOSTNAME", "workload"),
+        ready_before: var("READY_BEFORE", "").parse().ok(),
     };
     // As the first process of a container, SIGTERM does nothing unless somebody listens for it.
     let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).context("SIGTERM")?;

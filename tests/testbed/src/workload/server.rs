@@ -30,10 +30,13 @@ pub struct Identity {
     pub behaviour: Behaviour,
     /// The name of its pod.
     pub pod: String,
+    /// Started after this second (Unix, UTC) it never becomes ready: a version that was healthy once and can't come back.
+    pub ready_before: Option<i64>,
 }
 
 struct App {
     identity: Identity,
+    too_late: bool,
     log: LogSink,
     succeeded: AtomicU64,
     failed: AtomicU64,
@@ -48,7 +51,8 @@ const SLOW: Duration = Duration::from_secs(3);
 pub async fn serve(listener: TcpListener, identity: Identity, log: LogSink) -> u8 {
     log(&format!("web {} ({}) listening as {}", identity.version, identity.behaviour, identity.pod));
     let crashes = identity.behaviour == Behaviour::Crashing;
-    let app = Arc::new(App { identity, log, succeeded: AtomicU64::new(0), failed: AtomicU64::new(0) });
+    let too_late = identity.ready_before.is_some_and(|second| now().as_second() > second);
+    let app = Arc::new(App { identity, too_late, log, succeeded: AtomicU64::new(0), failed: AtomicU64::new(0) });
     if crashes {
         tokio::select! {
             () = accept_loop(listener, Arc::clone(&app)) => {}
@@ -60,6 +64,11 @@ pub async fn serve(listener: TcpListener, identity: Identity, log: LogSink) -> u
     }
     accept_loop(listener, app).await;
     0
+}
+
+#[expect(clippy::disallowed_methods, reason = "the workload plays a program of the world outside, whose clock is real")]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
 }
 
 async fn accept_loop(listener: TcpListener, app: Arc<App>) {
@@ -103,7 +112,8 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>>
             (code(failing, 500), "text/plain", format!("{text} from {}\n", app.identity.version))
         }
         "/healthz" => {
-            (code(matches!(behaviour, Behaviour::NeverReady | Behaviour::Crashing), 503), "text/plain", "health\n".to_owned())
+            let unready = app.too_late || matches!(behaviour, Behaviour::NeverReady | Behaviour::Crashing);
+            (code(unready, 503), "text/plain", "health\n".to_owned())
         }
         "/smoke" => (code(behaviour == Behaviour::UnhealthySmoke, 500), "text/plain", "smoke\n".to_owned()),
         "/version" => (StatusCode::OK, "application/json", version(&app.identity)),

@@ -28,7 +28,12 @@ pub(super) fn program(container: &Value, pod: &str) -> Program {
     let declared = u16::try_from(container.int("/ports/0/containerPort")).ok().filter(|port| *port > 0);
     let port = variable("PORT").and_then(|port| port.parse().ok());
     Program {
-        identity: Identity { version: variable("VERSION").map_or(version, str::to_owned), behaviour, pod: pod.to_owned() },
+        identity: Identity {
+            version: variable("VERSION").map_or(version, str::to_owned),
+            behaviour,
+            pod: pod.to_owned(),
+            ready_before: variable("READY_BEFORE").and_then(|second| second.parse().ok()),
+        },
         port: port.or(declared).unwrap_or(8080),
     }
 }
