@@ -11,12 +11,12 @@ use async_trait::async_trait;
 use chassis::bus::{Delivery, HandleError, Handler};
 use chassis::incidents::{ExecuteError, Incidents};
 use contracts::v1::Outcome;
-use contracts::{DeadlineKind, Fact, IncidentId};
+use contracts::{DeadlineKind, Fact, IncidentId, IncidentSubject};
 use jiff::Timestamp;
 use lastgood_core::incident::{Command, Refusal, pending_deadlines};
 
-use crate::occurrences::{Disposition, Known};
 use crate::decision::Engine;
+use crate::occurrences::{Disposition, Known};
 
 /// Facts after which an incident's pending deadlines are never others than before: no need to look.
 const QUIET: [&str; 6] =
@@ -118,6 +118,15 @@ impl Fired {
     pub const fn new(incidents: Incidents) -> Self {
         Self { incidents }
     }
+
+    /// A timer that fired for a deadline which was moved, or a moment too early, is set again.
+    async fn set_again(&self, subject: &IncidentSubject, kind: DeadlineKind) -> Result<(), HandleError> {
+        let incident = self.incidents.load(subject, None).await?.incident;
+        for (_, at) in pending_deadlines(&incident).into_iter().filter(|(pending, _)| *pending == kind) {
+            self.incidents.bus().schedule(subject, kind, at).await?;
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -134,7 +143,8 @@ impl Handler for Fired {
                 Ok(())
             }
             // Something happened in time, or it passed already.
-            Err(ExecuteError::Refused(Refusal::AlreadySo | Refusal::NotDue(_) | Refusal::Illegal { .. })) => Ok(()),
+            Err(ExecuteError::Refused(Refusal::AlreadySo | Refusal::Illegal { .. })) => Ok(()),
+            Err(ExecuteError::Refused(Refusal::NotDue(_))) => self.set_again(&subject, kind).await,
             Err(error) => Err(error.into()),
         }
     }

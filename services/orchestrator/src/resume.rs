@@ -91,7 +91,12 @@ fn superseded(incident: &Incident, workload: Option<&Object>) -> Option<Supersed
 }
 
 impl Engine {
-    async fn rest_of_decision(&self, subject: &IncidentSubject, incident: &Incident, pre: &Prefetched) -> Result<Vec<Command>, HandleError> {
+    async fn rest_of_decision(
+        &self,
+        subject: &IncidentSubject,
+        incident: &Incident,
+        pre: &Prefetched,
+    ) -> Result<Vec<Command>, HandleError> {
         let Some(kind) = Kind::parse_workload(&subject.workload.kind) else {
             return Err(HandleError::dead(format!("`{}` is no kind of workload", subject.workload.kind)));
         };
@@ -142,7 +147,9 @@ mod tests {
     #[test]
     fn another_workload_of_the_name_supersedes() {
         let workload = |uid: &str, image: &str| {
-            Object::new(json!({"metadata": {"uid": uid}, "spec": {"template": {"spec": {"containers": [{"name": "a", "image": image}]}}}}))
+            Object::new(
+                json!({"metadata": {"uid": uid}, "spec": {"template": {"spec": {"containers": [{"name": "a", "image": image}]}}}}),
+            )
         };
         let what = |incident: &Incident, workload: Option<&Object>| superseded(incident, workload).map(|fact| fact.what);
         assert_eq!(what(&opened(), Some(&workload("u", "a"))), None);

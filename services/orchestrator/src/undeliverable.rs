@@ -25,7 +25,8 @@ impl Undeliverable {
 
 /// Whether an incident waits for what this consumer does with its facts.
 fn is_essential(advisory: &Advisory) -> bool {
-    advisory.stream == streams::INCIDENTS && ["executor", "orchestrator-resume"].iter().any(|name| advisory.consumer.starts_with(name))
+    advisory.stream == streams::INCIDENTS
+        && ["executor", "orchestrator-resume"].iter().any(|name| advisory.consumer.starts_with(name))
 }
 
 fn detail(advisory: &Advisory) -> String {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::bus::{ConsumerSpec, Handler};
-use chassis::service::Service;
+use chassis::lifecycle::Lifecycle;
 use contracts::subjects::{self, streams};
 
 use crate::alerts::AlertHandler;
@@ -20,8 +20,8 @@ use crate::undeliverable::Undeliverable;
 const NOTIFICATIONS: usize = 16;
 
 /// Starts all consumers.
-pub fn consume(service: &Service, engine: &Engine) {
-    let start = |spec: ConsumerSpec, handler: Arc<dyn Handler>| service.bus.consume(spec, handler, &service.lifecycle);
+pub fn consume(engine: &Engine, life: &Lifecycle) {
+    let start = |spec: ConsumerSpec, handler: Arc<dyn Handler>| engine.bus.consume(spec, handler, life);
     let incidents = |durable: &str, filters: Vec<String>| ConsumerSpec::new(streams::INCIDENTS, durable, filters);
     let mut alerts = ConsumerSpec::new(streams::ALERTS, "orchestrator-alerts", vec![subjects::ALL_ALERTS.to_owned()]);
     alerts.max_in_flight = NOTIFICATIONS;

@@ -103,7 +103,8 @@ impl Engine {
                 for (heard, dismissal) in &left {
                     let (reason, detail) = (dismissal.reason.code(), &dismissal.detail);
                     tracing::info!(fingerprint = heard.alert.fingerprint, reason, detail, "alert dismissed");
-                    metrics::counter!("lastgood_dispositions_total", "disposition" => "dismissed", "reason" => reason).increment(1);
+                    metrics::counter!("lastgood_dispositions_total", "disposition" => "dismissed", "reason" => reason)
+                        .increment(1);
                 }
                 left = rest;
                 continue;
@@ -117,8 +118,13 @@ impl Engine {
         Ok(())
     }
 
-    async fn still_undisposed(&self, note: Note<'_>, alerts: Vec<(Heard, Dismissal)>) -> Result<Vec<(Heard, Dismissal)>, HandleError> {
-        let (alerts, dismissals): (Vec<_>, Vec<_>) = alerts.into_iter().map(|(heard, dismissal)| (heard.alert, dismissal)).unzip();
+    async fn still_undisposed(
+        &self,
+        note: Note<'_>,
+        alerts: Vec<(Heard, Dismissal)>,
+    ) -> Result<Vec<(Heard, Dismissal)>, HandleError> {
+        let (alerts, dismissals): (Vec<_>, Vec<_>) =
+            alerts.into_iter().map(|(heard, dismissal)| (heard.alert, dismissal)).unzip();
         let heard = self.hear(alerts).await?;
         let open = |(heard, _): &(Heard, Dismissal)| {
             matches!(meaning(&heard.known, &heard.alert, note.heard_at), Meaning::New | Meaning::EndedUnseen(_))

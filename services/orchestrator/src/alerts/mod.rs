@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use chassis::bus::{AppendError, Delivery, HandleError, Handler};
+use contracts::OccurrenceFact;
 use contracts::subjects::{self, streams};
 use contracts::v1::{self, WorkloadRef};
-use contracts::OccurrenceFact;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 

@@ -38,7 +38,9 @@ impl Engine {
         mut alerts: Vec<Heard>,
     ) -> Result<(), HandleError> {
         // The alert that has fired longest opens.
-        alerts.sort_by_cached_key(|heard| (contracts::time::from_proto(heard.alert.starts_at.as_ref()), heard.alert.fingerprint.clone()));
+        alerts.sort_by_cached_key(|heard| {
+            (contracts::time::from_proto(heard.alert.starts_at.as_ref()), heard.alert.fingerprint.clone())
+        });
         let reference = self.reference(&workload);
         let mut pre = pre;
         let mut tries = 0;
@@ -64,7 +66,13 @@ impl Engine {
     }
 
     /// One append; false where it lost.
-    async fn settle_some(&self, note: Note<'_>, workload: &Workload, reads: &Prefetched, alerts: &[Heard]) -> Result<bool, HandleError> {
+    async fn settle_some(
+        &self,
+        note: Note<'_>,
+        workload: &Workload,
+        reads: &Prefetched,
+        alerts: &[Heard],
+    ) -> Result<bool, HandleError> {
         let started = tokio::time::Instant::now();
         let occurrences: Vec<_> = alerts.iter().map(|heard| occurrence(note.source, &heard.alert)).collect();
         let to = self.destination(workload, reads.log.latest.as_ref());
@@ -99,7 +107,9 @@ impl Engine {
 
     fn destination(&self, workload: &Workload, latest: Option<&(IncidentSubject, Loaded)>) -> Destination {
         let expected = latest.map_or(0, |(_, loaded)| loaded.expected);
-        if let Some((subject, loaded)) = latest.filter(|(subject, loaded)| loaded.incident.is_open() || restored_by(workload, subject)) {
+        if let Some((subject, loaded)) =
+            latest.filter(|(subject, loaded)| loaded.incident.is_open() || restored_by(workload, subject))
+        {
             return Destination { subject: subject.clone(), before: loaded.incident.clone(), expected, opens: false };
         }
         let subject = IncidentSubject { workload: self.reference(workload), incident: self.bus.ids().incident() };
@@ -157,7 +167,9 @@ mod tests {
         let newest = IncidentSubject { workload: v1::WorkloadRef::default(), incident: id };
         let template = json!({"spec": {"containers": [{"name": "web", "image": "web:v1"}]}});
         let ours = |incident: &str, hash: &str| {
-            let object = Object::new(json!({"metadata": {"annotations": {INCIDENT: incident, TEMPLATE: hash}}, "spec": {"template": template}}));
+            let object = Object::new(
+                json!({"metadata": {"annotations": {INCIDENT: incident, TEMPLATE: hash}}, "spec": {"template": template}}),
+            );
             restored_by(&Workload { kind: Kind::Deployment, object }, &newest)
         };
         let hash = template::hash(&template);

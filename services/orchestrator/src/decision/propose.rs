@@ -48,8 +48,7 @@ pub fn opening(mut occurrences: Vec<v1::Occurrence>, deadlines: v1::Deadlines, w
         return Vec::new();
     }
     let trigger = occurrences.remove(0);
-    let open =
-        v1::AnomalyDetected { trigger: Some(trigger), deadlines: Some(deadlines), workload_uid: workload_uid.to_owned() };
+    let open = v1::AnomalyDetected { trigger: Some(trigger), deadlines: Some(deadlines), workload_uid: workload_uid.to_owned() };
     let mut commands = vec![Command::Open(open)];
     if !occurrences.is_empty() {
         commands.push(Command::JoinAlerts(occurrences));

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use chassis::bus::{HandleError, ReadError};
 use chassis::incidents::Loaded;
+use contracts::IncidentSubject;
 use contracts::subjects::{self, streams};
 use contracts::v1::{PauseSwitched, WorkloadRef};
-use contracts::IncidentSubject;
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 

@@ -1,0 +1,109 @@
+//! Occurrences: one disposition each, whatever is repeated, joined, resolved or late.
+
+use contracts::{subjects, v1};
+use lastgood_core::incident::Command;
+use orchestrator::config::Settings;
+use serde_json::json;
+
+use super::world::{auto, resolved, start};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_alert_is_one_occurrence_and_others_join() -> anyhow::Result<()> {
+    let world = start(Settings::default()).await?;
+    world.good_then_bad("web", auto()).await?;
+    let (first, second) = (world.alert("f1", "web"), world.alert("f2", "web"));
+    for _ in 0..3 {
+        world.fire(vec![first.clone()]).await?;
+    }
+    world.incident("web", "rollback_planned").await?;
+    world.fire(vec![first.clone(), second.clone()]).await?;
+    world.wait_occurrence("f2", &["occurrence_joined"]).await?;
+    world.fire(vec![resolved(first.clone()), resolved(second)]).await?;
+    world.wait_occurrence("f1", &["occurrence_opened", "occurrence_resolved"]).await?;
+    let (_, incident, _) = world.incident("web", "alert_resolved").await?;
+    assert_eq!(incident.resolved.len(), 2);
+    // Told again by the other Alertmanager, late: nothing.
+    world.fire(vec![first]).await?;
+    world.fire(vec![world.alert("mark", "none")]).await?;
+    world.wait_occurrence("mark", &["occurrence_dismissed"]).await?;
+    assert_eq!(world.occurrence("f1").await?.len(), 2);
+    assert_eq!(world.count(&subjects::facts_of_type("anomaly_detected")).await?, 1);
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_leads_nowhere_is_dismissed_once_with_its_reason() -> anyhow::Result<()> {
+    let world = start(Settings::default()).await?;
+    world.deploy("a", "1", auto()).await?;
+    world.deploy("b", "1", auto()).await?;
+    let bare = |fingerprint: &str, labels: &[(&str, &str)]| v1::Alert {
+        labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        ..world.alert(fingerprint, "none")
+    };
+    let namespace = world.namespace.as_str();
+    let cases = [
+        (bare("d1", &[]), "no_workload"),
+        (world.alert("d2", "gone"), "no_workload"),
+        (bare("d3", &[("namespace", namespace), ("container", "web")]), "ambiguous_workload"),
+        (bare("d4", &[("lastgood_ignore", "true")]), "ignored"),
+    ];
+    for _ in 0..2 {
+        world.fire(cases.iter().map(|(alert, _)| alert.clone()).collect()).await?;
+    }
+    world.fire(vec![resolved(world.alert("d5", "a"))]).await?;
+    world.wait_occurrence("d5", &["occurrence_dismissed", "occurrence_resolved"]).await?;
+    for (alert, reason) in cases {
+        let stored =
+            world.engine.bus.last(subjects::streams::INCIDENTS, &subjects::occurrence_filter(&alert.fingerprint)).await?.unwrap();
+        let Ok(contracts::OccurrenceFact::OccurrenceDismissed(fact)) =
+            contracts::OccurrenceFact::decode(stored.event_type(), &stored.data)
+        else {
+            panic!("{stored:?}")
+        };
+        assert_eq!(fact.reason, reason, "{}", fact.detail);
+        assert_eq!(world.occurrence(&alert.fingerprint).await?.len(), 1);
+    }
+    assert_eq!(world.count(&subjects::facts_of_type("anomaly_detected")).await?, 0);
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_version_that_we_restored_opens_no_incident() -> anyhow::Result<()> {
+    let world = start(Settings::default()).await?;
+    world.good_then_bad("web", json!({})).await?;
+    world.fire(vec![world.alert("f1", "web")]).await?;
+    let (subject, incident, _) = world.incident("web", "notification_requested").await?;
+    let reason = incident.notices.values().next().unwrap().request.reason.clone();
+    let delivered =
+        Command::RecordDelivery { audience: v1::Audience::OnCall, reason, channel: "test".into(), dedup_key: "k".into() };
+    let now = world.engine.clock.now();
+    world.engine.incidents.execute(&subject, None, &delivered, now).await?;
+    world.incident("web", "incident_closed").await?;
+    // As the executor would leave it.
+    let hash = world.hash("web").await?;
+    world.annotate("web", json!({"lastgood.dev/incident": subject.incident.to_string(), "lastgood.dev/template": hash})).await?;
+    world.fire(vec![world.alert("f1", "web"), world.alert("f2", "web")]).await?;
+    world.wait_occurrence("f2", &["occurrence_joined"]).await?;
+    assert_eq!(world.occurrence("f1").await?, ["occurrence_opened"]);
+    assert_eq!(world.count(&subjects::facts_of_type("anomaly_detected")).await?, 1);
+    // A person's next version is another matter.
+    world.deploy("web", "3", json!({})).await?;
+    world.wait_ledger("web", false).await?;
+    world.fire(vec![world.alert("f3", "web")]).await?;
+    world.wait_occurrence("f3", &["occurrence_opened"]).await?;
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_prometheus_saw_end_can_open_again() -> anyhow::Result<()> {
+    let world = start(Settings::default()).await?;
+    world.good_then_bad("web", auto()).await?;
+    world.fire(vec![world.alert("f1", "web")]).await?;
+    let (subject, _, _) = world.incident("web", "rollback_planned").await?;
+    let seen = v1::AlertResolved { fingerprint: "f1".into(), seen_by: "prometheus".into(), ends_at: None };
+    world.engine.incidents.execute(&subject, None, &Command::ResolveAlert(seen), world.engine.clock.now()).await?;
+    world.wait_occurrence("f1", &["occurrence_opened", "occurrence_resolved"]).await?;
+    world.fire(vec![world.alert("f1", "web")]).await?;
+    world.wait_occurrence("f1", &["occurrence_opened", "occurrence_resolved", "occurrence_joined"]).await?;
+    world.end().await
+}

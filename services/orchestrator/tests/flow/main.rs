@@ -1,0 +1,8 @@
+//! The orchestrator against a real nats-server and a cluster: the simulated one, or the real one that `LASTGOOD_TEST_KUBECONFIG` names.
+
+mod alerts;
+mod decisions;
+mod ledger;
+mod storm;
+mod timers;
+mod world;
