@@ -7,6 +7,7 @@
 //! Guarantees: unknown keys and bad values are refused with their path, the reason and where they came from; sections of other
 //! services are passed over, so that all can share one environment or file. Must not: print a secret, or know a service.
 
+mod deserialize;
 mod node;
 mod secret;
 mod sections;
@@ -106,7 +107,7 @@ pub fn load_from<T: DeserializeOwned>(
             reason,
         })?;
     }
-    T::deserialize(node::NodeDeserializer::root(root)).map_err(node::NodeError::into_config_error)
+    T::deserialize(deserialize::NodeDeserializer::root(root)).map_err(node::NodeError::into_config_error)
 }
 
 fn read_file(path: &Path) -> Result<Node, ConfigError> {

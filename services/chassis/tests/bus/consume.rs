@@ -193,21 +193,22 @@ async fn failures_count_outages_and_panics_are_told_apart() {
     end(&life).await;
 }
 
+/// Each handling needs NATS, like a real one.
+struct Reads(Bus, Arc<Notes>);
+#[async_trait]
+impl Handler for Reads {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        self.0.last(streams::INCIDENTS, subjects::ALL_INCIDENTS).await?;
+        self.1.handle(delivery).await
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_nats_loses_nothing_and_buries_nothing() {
     let nats = nats().await;
     let bus = bus(&nats.url()).await;
     let reader = bus.clone();
-    // Each handling needs NATS, like a real one.
-    struct Reads(Bus, Arc<Notes>);
-    #[async_trait]
-    impl Handler for Reads {
-        async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            self.0.last(streams::INCIDENTS, subjects::ALL_INCIDENTS).await?;
-            self.1.handle(delivery).await
-        }
-    }
     let (life, notes) = (Lifecycle::default(), Notes::new(Duration::ZERO, decoding));
     let spec = ConsumerSpec { ack_wait: Duration::from_secs(2), max_deliver: 1, ..spec("outage") };
     bus.consume(spec, Arc::new(Reads(reader, notes.clone())), &life);

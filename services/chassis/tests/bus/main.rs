@@ -1,5 +1,7 @@
 //! The bus against a real nats-server.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 mod append;
 mod consume;
 mod incidents;
