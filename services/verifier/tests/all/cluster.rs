@@ -6,10 +6,11 @@ use std::time::Duration;
 use chassis::clock::{Clock, Ids, SystemClock};
 use chassis::config::Nats as NatsConfig;
 use chassis::{Bus, Incidents, Lifecycle};
+use contracts::Fact;
 use contracts::v1::Verdict;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
-use lastgood_core::incident::{Incident, Phase};
+use lastgood_core::incident::{Incident, Phase, Recorded};
 use serde_json::{Value, json};
 use testbed::nats::{Nats, NatsOptions};
 use testbed::sim::{SimCluster, SimOptions};
@@ -21,9 +22,12 @@ use verifier::verify::Verification;
 
 use crate::support::{subject, tools, until_traffic_shifted};
 
+/// Each stream's room.
+const MAX_BYTES: i64 = 64 << 20;
+
 struct World {
-    _nats: Nats,
-    _cluster: SimCluster,
+    nats: Nats,
+    cluster: SimCluster,
     client: kube::Client,
     incidents: Incidents,
     clock: Arc<dyn Clock>,
@@ -38,23 +42,40 @@ impl World {
         deploy(&client, image, smoke_tests).await;
         let nats = Nats::start(NatsOptions::default()).await.unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let config = NatsConfig { urls: vec![nats.url()], max_bytes: 64 << 20, ..NatsConfig::default() };
+        let config = NatsConfig { urls: vec![nats.url()], max_bytes: MAX_BYTES, ..NatsConfig::default() };
         let bus = Bus::connect(&config, "verifier", Arc::clone(&clock), Ids::new(Arc::clone(&clock))).await.unwrap();
-        Self { _nats: nats, _cluster: cluster, client, incidents: Incidents::new(bus), clock, life: Lifecycle::default() }
+        Self { nats, cluster, client, incidents: Incidents::new(bus), clock, life: Lifecycle::default() }
     }
 
-    /// Starts the verifier, and an incident whose traffic has shifted to what runs.
-    async fn verify(&self) {
+    /// Opens an incident whose traffic has shifted to what runs.
+    async fn shift(&self) {
         let live = deployment(&self.client).await;
         let hash = lastgood_core::template::hash(&live.data["spec"]["template"]);
         for command in until_traffic_shifted(live.metadata.uid.as_deref().unwrap(), &hash, Duration::from_mins(1)) {
             self.incidents.execute(&subject(), None, &command, self.clock.now()).await.unwrap();
         }
+    }
+
+    /// The same, with the verifier in this process.
+    async fn verify(&self) {
+        self.shift().await;
         let log: Arc<dyn Log> = Arc::new(BusLog::new(self.incidents.clone(), Arc::clone(&self.clock)));
         let stabilisation = Stabilisation { window: Duration::from_secs(2), every: Duration::from_millis(100) };
         let verification = Verification { log, clock: Arc::clone(&self.clock), tools: tools(), rules: vec![], stabilisation };
         let handler = OnTrafficShifted { verification, client: self.client.clone(), stopping: self.life.stopping() };
         consume(self.incidents.bus(), &self.life, "default", "traffic_shifted", 8, Arc::new(handler));
+    }
+
+    /// The verifier as a process of its own.
+    fn process(&self) -> Running {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lastgood-verifier"));
+        command
+            .env("LASTGOOD_NATS__URLS", self.nats.url())
+            .env("LASTGOOD_NATS__MAX_BYTES", MAX_BYTES.to_string())
+            .env("LASTGOOD_KUBERNETES__KUBECONFIG", self.cluster.kubeconfig_path())
+            .env("LASTGOOD_LOG", "warn")
+            .env("LASTGOOD_VERIFIER__STABILISATION", "2s");
+        Running(command.spawn().unwrap())
     }
 
     async fn ended(&self) -> Incident {
@@ -64,6 +85,16 @@ impl World {
         })
         .await
         .unwrap()
+    }
+}
+
+/// A process that ends with the test.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -157,4 +188,31 @@ async fn a_persons_deploy_supersedes() {
     let incident = world.ended().await;
     assert_eq!(incident.superseded.expect("superseded").what, "template");
     world.life.stop();
+}
+
+#[tokio::test]
+async fn a_killed_verifier_goes_on_where_it_was() {
+    let world = World::start("v1", SMOKE).await;
+    let first = world.process();
+    world.shift().await;
+    wait::until("the first smoke test's fact", Duration::from_secs(20), async || {
+        let incident = world.incidents.load(&subject(), None).await.map_err(|error| error.to_string())?.incident;
+        if incident.checks.is_empty() { Err("no check".to_owned()) } else { Ok(()) }
+    })
+    .await
+    .unwrap();
+    // SIGKILL, in the middle of the stabilisation window.
+    drop(first);
+    let loaded = world.incidents.load(&subject(), None).await.unwrap();
+    assert_eq!(loaded.incident.phase(), Phase::Verifying, "it was killed in the middle");
+    let before = loaded.facts.len();
+
+    let _second = world.process();
+    let incident = world.ended().await;
+    assert_eq!(incident.phase(), Phase::Mitigated, "{:?}", incident.checks);
+    assert_eq!(incident.checks.len(), 4);
+    let facts = world.incidents.load(&subject(), None).await.unwrap().facts;
+    let checks = |facts: &[Recorded]| facts.iter().filter(|recorded| matches!(recorded.fact, Fact::SmokeTestFinished(_))).count();
+    assert_eq!(checks(&facts), 4, "no check has two facts");
+    assert_eq!(facts[..before], loaded.facts[..], "what was there stays");
 }
