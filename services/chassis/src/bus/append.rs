@@ -218,12 +218,10 @@ impl Batch {
         }
         let (filter, expected) = (groups[0].filter.clone(), groups[0].expected);
         let id = groups[0].events[0].id.to_string();
-        let mut messages = Vec::new();
+        let mut messages: Vec<(String, HeaderMap, Bytes)> = Vec::new();
         for group in groups {
             for (index, event) in group.events.into_iter().enumerate() {
                 let mut headers = envelope_headers(&bus.envelope(event.id, &event.ce_type));
-                headers.insert("Nats-Batch-Id", id.as_str());
-                headers.insert("Nats-Batch-Sequence", (messages.len() + 1).to_string().as_str());
                 if index == 0 {
                     headers.insert("Nats-Expected-Last-Subject-Sequence", group.expected.to_string().as_str());
                     headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", group.filter.as_str());
@@ -231,8 +229,15 @@ impl Batch {
                 messages.push((event.subject, headers, event.data.into()));
             }
         }
-        if let Some((_, headers, _)) = messages.last_mut() {
-            headers.insert("Nats-Batch-Commit", "1");
+        // A single event is a publish under the same expectation: the server stages a batch in a store of its own, which costs more
+        // than the append itself.
+        let count = messages.len();
+        for (index, (_, headers, _)) in messages.iter_mut().enumerate().filter(|_| count > 1) {
+            headers.insert("Nats-Batch-Id", id.as_str());
+            headers.insert("Nats-Batch-Sequence", (index + 1).to_string().as_str());
+            if index + 1 == count {
+                headers.insert("Nats-Batch-Commit", "1");
+            }
         }
         Ok(Self { stream, filter, expected, id, messages })
     }
