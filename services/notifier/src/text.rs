@@ -9,7 +9,7 @@ const ELLIPSIS: char = '…';
 /// At most `limit` characters of it; whole escapes only.
 #[must_use]
 pub fn cut(text: &str, limit: usize) -> String {
-    if text.chars().count() <= limit {
+    if head(text, limit).len() == text.len() {
         return text.to_owned();
     }
     let mut kept: String = text.chars().take(limit.saturating_sub(1)).collect();
@@ -25,14 +25,38 @@ pub fn cut(text: &str, limit: usize) -> String {
     kept
 }
 
+/// The first characters, not marked as cut: so that what is looked at stays bounded, whatever a label or a log holds.
+#[must_use]
+fn head(text: &str, limit: usize) -> &str {
+    text.char_indices().nth(limit).map_or(text, |(end, _)| &text[..end])
+}
+
+/// How much of a text is looked at for so many characters of result: cleaning drops some.
+const fn enough(limit: usize) -> usize {
+    limit.saturating_mul(4).saturating_add(64)
+}
+
+/// [`one_line`], cut.
+#[must_use]
+pub fn line(text: &str, limit: usize) -> String {
+    cut(&one_line(head(text, enough(limit))), limit)
+}
+
+/// [`lines`], cut.
+#[must_use]
+pub fn paragraph(text: &str, limit: usize) -> String {
+    cut(&lines(head(text, enough(limit))), limit)
+}
+
 /// At most `limit` characters, the end of it: of log lines the last ones say most.
 #[must_use]
 pub fn cut_front(text: &str, limit: usize) -> String {
-    let count = text.chars().count();
-    if count <= limit {
+    if head(text, limit).len() == text.len() {
         return text.to_owned();
     }
-    std::iter::once(ELLIPSIS).chain(text.chars().skip(count - limit.saturating_sub(1))).take(limit).collect()
+    let Some(kept) = limit.checked_sub(1) else { return String::new() };
+    let start = text.char_indices().rev().take(kept).last().map_or(text.len(), |(start, _)| start);
+    format!("{ELLIPSIS}{}", &text[start..])
 }
 
 /// In one line, without control or direction-changing characters.
@@ -62,13 +86,13 @@ pub fn escape(text: &str) -> String {
 /// One escaped line whose formatting characters don't reach Slack's: quotes instead of backticks.
 #[must_use]
 pub fn inline(text: &str, limit: usize) -> String {
-    cut(&escape(&one_line(text).replace('`', "'")), limit)
+    cut(&escape(&one_line(head(text, enough(limit))).replace('`', "'")), limit)
 }
 
 /// A fenced block that what is inside can't close.
 #[must_use]
 pub fn fenced(text: &str, limit: usize) -> String {
-    let inner = escape(lines(text).trim_end().replace("```", "'''").as_str());
+    let inner = escape(lines(head(text, enough(limit))).trim_end().replace("```", "'''").as_str());
     format!("```\n{}\n```", cut(&inner, limit.saturating_sub(8)))
 }
 

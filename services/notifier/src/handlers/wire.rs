@@ -21,6 +21,8 @@ use super::{Desk, Log, resolve};
 
 /// For how long a record of what was sent is tried in place: handing the message back would send it again.
 const RECORDING: Duration = Duration::from_mins(2);
+/// What a killed notifier had in hand comes to another one after this long: a page must not wait for half a minute.
+const ACK_WAIT: Duration = Duration::from_secs(10);
 /// Messages in hand at a time: each waits most of its time for a provider.
 const IN_FLIGHT: usize = 256;
 
@@ -111,7 +113,11 @@ pub fn start(bus: &Bus, desk: &Arc<Desk>, edit_interval: Duration, life: &Lifecy
         ("notifier-chat", vec![ALL_INCIDENTS.to_owned()], Job::Tell(Threads::new(Arc::clone(desk), edit_interval))),
     ];
     for (durable, filters, job) in jobs {
-        let spec = ConsumerSpec { max_in_flight: IN_FLIGHT, ..ConsumerSpec::new(streams::INCIDENTS, durable, filters) };
+        let spec = ConsumerSpec {
+            ack_wait: ACK_WAIT,
+            max_in_flight: IN_FLIGHT,
+            ..ConsumerSpec::new(streams::INCIDENTS, durable, filters)
+        };
         bus.consume(spec, Arc::new(job), life);
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::text::{cut, one_line};
+use crate::text::{cut, line};
 
 const BLOCKS: usize = 50;
 const SECTION: usize = 3000;
@@ -34,7 +34,7 @@ impl ChatMessage {
     /// With a title.
     #[must_use]
     pub fn header(self, text: &str) -> Self {
-        let text = cut(&one_line(text), HEADER);
+        let text = line(text, HEADER);
         self.block(json!({"type": "header", "text": {"type": "plain_text", "text": text, "emoji": true}}))
     }
 

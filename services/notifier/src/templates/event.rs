@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::channels::Notice;
 use crate::steps::{audience_code, outcome_name};
 use crate::templates::Links;
-use crate::text::{cut, lines};
+use crate::text::paragraph;
 
 /// The notification as a JSON object.
 #[must_use]
@@ -35,7 +35,7 @@ pub fn notification(notice: &Notice<'_>, links: &Links) -> Value {
         "audience": audience_code(request.audience),
         "urgency": if request.urgency == Urgency::Page { "page" } else { "inform" },
         "reason": request.reason,
-        "summary": cut(&lines(&request.summary), 4000),
+        "summary": paragraph(&request.summary, 4000),
         "alert": story.trigger.as_ref().map(|trigger| json!({
             "name": trigger.alert_name,
             "fingerprint": trigger.fingerprint,
@@ -43,7 +43,7 @@ pub fn notification(notice: &Notice<'_>, links: &Links) -> Value {
         })),
         "from": from,
         "to": to,
-        "diff": story.plan.as_ref().map(|plan| cut(&lines(&plan.diff), 8000)),
+        "diff": story.plan.as_ref().map(|plan| paragraph(&plan.diff, 8000)),
         "serving": story.failed.as_ref().map(|failed| failed.serving.iter().take(100).collect::<Vec<_>>()),
         "runbook": links.runbook(&request.runbook),
         "chat_thread": links.thread(story),

@@ -10,15 +10,17 @@ use crate::channels::Notice;
 use crate::steps::audience_code;
 use crate::story::Story;
 use crate::templates::Links;
-use crate::text::{cut, cut_front, lines, one_line};
+use crate::text::{cut, cut_front, line, lines, paragraph};
 
 /// The client that PagerDuty shows.
 const CLIENT: &str = "lastgood";
 /// The reason of the notification of a success.
 pub(crate) const COMPLETED: &str = "completed";
 const SUMMARY: usize = 1024;
-/// Pods, checks and labels shown; the rest is counted.
-const SHOWN: usize = 20;
+/// Pods and checks shown; the rest is counted.
+const SHOWN: usize = 10;
+/// Characters of a name; Kubernetes' have 253 at most.
+const NAME: usize = 260;
 
 /// `lastgood/<incident>/<audience>/<reason>`: the team lead's page is not the on-call's.
 #[must_use]
@@ -43,9 +45,9 @@ pub fn trigger(notice: &Notice<'_>, links: &Links) -> Value {
             "source": source(story),
             "severity": severity,
             "timestamp": request.at.to_string(),
-            "component": one_line(&workload.name),
-            "group": one_line(&workload.namespace),
-            "class": one_line(&request.reason),
+            "component": name(&workload.name),
+            "group": name(&workload.namespace),
+            "class": name(&request.reason),
             "custom_details": details(notice, links),
         },
         "links": links_of(notice, links),
@@ -65,7 +67,7 @@ pub fn change(notice: &Notice<'_>, links: &Links) -> Value {
     let (from, to) = story.images();
     // The incident closes only after this was delivered, so the outcome isn't in the log yet.
     let summary = if notice.request.reason == COMPLETED && !to.is_empty() {
-        format!("{} rolled back from {} to {}", one_line(&story.workload()), one_line(&from), one_line(&to))
+        format!("{} rolled back from {} to {}", name(&story.workload()), line(&from, 400), line(&to, 400))
     } else {
         summary(notice)
     };
@@ -81,7 +83,7 @@ pub fn change(notice: &Notice<'_>, links: &Links) -> Value {
 }
 
 fn summary(notice: &Notice<'_>) -> String {
-    let mut text = format!("{}: {}", one_line(&notice.story.workload()), one_line(&notice.request.summary));
+    let mut text = format!("{}: {}", name(&notice.story.workload()), line(&notice.request.summary, 700));
     if let Some(channel) = notice.instead_of {
         text = format!("{text} (sent here because {channel} could not be reached)");
     }
@@ -90,7 +92,11 @@ fn summary(notice: &Notice<'_>) -> String {
 
 fn source(story: &Story) -> String {
     let workload = &story.subject.workload;
-    one_line(&format!("{}/{}/{}/{}", workload.cluster, workload.namespace, workload.kind, workload.name))
+    format!("{}/{}/{}/{}", name(&workload.cluster), name(&workload.namespace), name(&workload.kind), name(&workload.name))
+}
+
+fn name(text: &str) -> String {
+    line(text, NAME)
 }
 
 fn links_of(notice: &Notice<'_>, links: &Links) -> Vec<Value> {
@@ -105,37 +111,37 @@ fn details(notice: &Notice<'_>, links: &Links) -> Value {
     let (from, to) = story.images();
     let mut details = json!({
         "incident": story.subject.incident.to_string(),
-        "workload": format!("{} {}/{}", workload.kind, workload.namespace, workload.name),
-        "cluster": workload.cluster,
+        "workload": format!("{} {}/{}", name(&workload.kind), name(&workload.namespace), name(&workload.name)),
+        "cluster": name(&workload.cluster),
         "phase": story.phase(),
-        "reason": notice.request.reason,
+        "reason": name(&notice.request.reason),
     });
     let mut add = |key: &str, value: String| {
         if !value.is_empty() {
             details[key] = Value::String(value);
         }
     };
-    add("from", cut(&one_line(&from), 1000));
-    add("to", cut(&one_line(&to), 1000));
+    add("from", line(&from, 1000));
+    add("to", line(&to, 1000));
     add("runbook", links.runbook(&notice.request.runbook).unwrap_or_default());
     add("chat_thread", links.thread(story).unwrap_or_default());
-    add("diff", story.plan.as_ref().map_or_else(String::new, |plan| cut(&lines(&plan.diff), 4000)));
+    add("diff", story.plan.as_ref().map_or_else(String::new, |plan| paragraph(&plan.diff, 4000)));
     if let Some(trigger) = &story.trigger {
-        add("alert", cut(&one_line(&trigger.alert_name), 300));
-        add("alert_source", cut(&one_line(&trigger.generator_url), 1000));
+        add("alert", line(&trigger.alert_name, 300));
+        add("alert_source", line(&trigger.generator_url, 1000));
     }
     if let Some(halted) = &story.halted {
-        add("halted", cut(&lines(&format!("{}: {}", halted.reason, halted.detail)), 2000));
-        add("would_do", cut(&lines(&halted.would_do), 2000));
+        add("halted", paragraph(&format!("{}: {}", halted.reason, halted.detail), 2000));
+        add("would_do", paragraph(&halted.would_do, 2000));
     }
     if let Some(failed) = &story.failed {
-        add("failed", cut(&lines(&format!("{}: {}", failed.reason, failed.detail)), 2000));
+        add("failed", paragraph(&format!("{}: {}", failed.reason, failed.detail), 2000));
     }
     if let Some(failed) = &story.verification_failed {
-        add("verification", cut(&one_line(&failed.reason), 500));
+        add("verification", line(&failed.reason, 500));
     }
     if let Some((_, superseded)) = &story.superseded {
-        add("superseded", cut(&one_line(&format!("{}: {}", superseded.what, superseded.detail)), 1000));
+        add("superseded", line(&format!("{}: {}", superseded.what, superseded.detail), 1000));
     }
     add_lists(&mut details, story);
     details
@@ -151,20 +157,20 @@ fn add_lists(details: &mut Value, story: &Story) {
     };
     let checks = story.bad_checks().take(SHOWN).map(|check| {
         let verdict = check.verdict().as_str_name().trim_start_matches("VERDICT_").to_lowercase();
-        json!({"check": cut(&one_line(&check.check), 300), "verdict": verdict, "evidence": cut(&lines(&check.evidence), 1000)})
+        json!({"check": line(&check.check, 300), "verdict": verdict, "evidence": paragraph(&check.evidence, 500)})
     });
     add("failed_checks", checks.collect(), story.bad_checks().count());
     if let Some(failed) = &story.failed {
         let pods = failed.pods.iter().take(SHOWN).map(|pod| {
             json!({
-                "pod": cut(&one_line(&pod.name), 300),
-                "reason": cut(&one_line(&pod.reason), 1000),
+                "pod": line(&pod.name, 300),
+                "reason": line(&pod.reason, 500),
                 "restarts": pod.restarts,
-                "last_log_lines": cut_front(&lines(&pod.last_log_lines.join("\n")), 2000),
+                "last_log_lines": lines(&cut_front(&pod.last_log_lines.join("\n"), 1000)),
             })
         });
         add("pods", pods.collect(), failed.pods.len());
-        let serving = failed.serving.iter().take(SHOWN).map(|pod| Value::String(cut(&one_line(pod), 300)));
+        let serving = failed.serving.iter().take(SHOWN).map(|pod| Value::String(line(pod, 300)));
         add("serving_pods", serving.collect(), failed.serving.len());
     }
 }

@@ -28,7 +28,7 @@ pub fn parent(story: &Story, links: &Links) -> ChatMessage {
 
 fn title(story: &Story) -> String {
     let (mark, state) = state(story);
-    format!("{mark} {}: {state}", crate::text::one_line(&story.workload()))
+    format!("{mark} {}: {state}", crate::text::line(&story.workload(), 320))
 }
 
 /// The incident's state as a sign and a few words.

@@ -15,12 +15,12 @@ fn facts(text: &str) -> Vec<Fact> {
     let long = |count: usize| vec![text.to_owned(); count];
     let mut detected = opened();
     if let Some(trigger) = &mut detected.trigger {
-        trigger.alert_name = text.to_owned();
+        trigger.alert_name = text.into();
         trigger.annotations.insert("summary".into(), text.to_owned());
     }
     let mut plan = planned();
     if let Some(plan) = &mut plan.plan {
-        plan.diff = text.to_owned();
+        plan.diff = text.into();
         plan.from = Some(crate::world::version(text));
     }
     let pod = v1::PodReport { name: text.into(), reason: text.into(), last_log_lines: long(50), ..Default::default() };
