@@ -26,6 +26,6 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     let incidents = Incidents::new(service.bus.clone());
     let executor = Executor::new(incidents, cluster, service.clock.clone(), config.executor);
-    executor.start(&service, &config.kubernetes.cluster);
+    executor.start(&service.bus, &service.lifecycle, &config.kubernetes.cluster);
     Ok(service.run().await)
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chassis::bus::{Delivery, HandleError, Handler};
 use chassis::incidents::{ExecuteError, Executed, Incidents};
-use chassis::{Clock, ConsumerSpec, Service};
+use chassis::{Bus, Clock, ConsumerSpec, Lifecycle};
 use contracts::subjects::{cluster_facts_of_type, streams};
 use contracts::{DeadlineKind, IncidentSubject};
 use lastgood_core::incident::{Command, Incident, Phase, Recorded, evolve};
@@ -76,12 +76,12 @@ impl Executor {
     }
 
     /// Starts consuming the facts of this cluster's incidents.
-    pub fn start(self, service: &Service, cluster: &str) {
+    pub fn start(self, bus: &Bus, life: &Lifecycle, cluster: &str) {
         let filters = WAKERS.iter().map(|event_type| cluster_facts_of_type(cluster, event_type)).collect();
         let mut spec = ConsumerSpec::new(streams::INCIDENTS, DURABLE, filters);
         spec.ack_wait = self.config.ack_wait;
         spec.max_in_flight = self.config.at_once;
-        service.bus.consume(spec, Arc::new(self), &service.lifecycle);
+        bus.consume(spec, Arc::new(self), life);
     }
 
     /// The workload as it is now.

@@ -72,7 +72,8 @@ impl Executor {
     ) -> Result<(), ApiError> {
         loop {
             let seen = Live::of(&live);
-            if !seen.entry_of_ours || seen.incident != case.subject.incident.to_string() {
+            let ours = seen.incident == case.subject.incident.to_string() && seen.template_hash == seen.stamped_template;
+            if !seen.entry_of_ours || !ours {
                 return Ok(());
             }
             match self.cluster.release(Kind::Deployment, live, before, recorded, TEMPLATE).await {

@@ -43,7 +43,9 @@ impl FieldSet {
         Value::Object(root)
     }
 
-    fn has_below(&self, path: &Path) -> bool {
+    /// Whether it holds a field within this one.
+    #[must_use]
+    pub fn has_below(&self, path: &Path) -> bool {
         let mut after = self.0.range::<Path, _>((std::ops::Bound::Excluded(path), std::ops::Bound::Unbounded));
         after.next().is_some_and(|next| next.starts_with(path))
     }

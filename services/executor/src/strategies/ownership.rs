@@ -5,7 +5,7 @@
 //! changes nothing but `metadata.managedFields`, gives each of those fields to its rightful owner and drops our entry.
 //!
 //! Guarantees: after `release` no entry of ours is left; every field of ours under the given root has an owner again if anybody
-//! owned anything there; no other entry loses a field. Must not: touch entries of subresources, or invent a manager that was never
+//! owned anything there; no other entry loses a field that it had before us. Must not: touch entries of subresources, or invent a manager that was never
 //! seen on the object.
 
 use serde_json::{Value, json};
@@ -16,6 +16,8 @@ use super::fieldset::{FieldSet, Path};
 pub const MANAGER: &str = "lastgood";
 /// The annotation that client-side apply keeps.
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// What our annotations' fields begin with.
+const OUR_ANNOTATIONS: &str = "f:lastgood.dev/";
 /// The part of a workload that a rollback changes.
 pub const TEMPLATE: &[&str] = &["f:spec", "f:template"];
 /// The part of a Service that a rollback changes.
@@ -87,12 +89,41 @@ pub fn release(owners: Owners<'_>, root: &[&str]) -> Option<Value> {
     let before = others(owners.before);
     let recorded = others(owners.recorded);
     let principal = principal(&[&before, &kept, &recorded], root);
+    unstretch(&mut kept, &before, principal.as_ref(), root);
     for path in homeless(&ours, &kept, &recorded, root).iter() {
         for id in rightful(path, &before, &recorded, &kept, principal.as_ref()) {
             give(&mut kept, &id, path.clone(), &[&before, &recorded]);
         }
     }
+    drop_bare(&mut kept, &[&before, &recorded]);
     Some(kept.iter().map(Entry::to_value).collect())
+}
+
+/// Takes back what the server itself handed out between our two writes: an entry that our write left with a bare map or list
+/// (`f:annotations`, `f:env`) is stretched over everything in it by whoever writes next (tried on 1.20: the controller).
+fn unstretch(kept: &mut [Entry], before: &[Entry], principal: Option<&Id>, root: &[&str]) {
+    for entry in kept.iter_mut().filter(|entry| entry.text("subresource").is_empty()) {
+        let id = entry.id();
+        let had = before.iter().find(|known| known.id() == id && principal != Some(&id));
+        let below: FieldSet = entry.fields.below(root).cloned().collect();
+        entry.fields = entry
+            .fields
+            .iter()
+            .filter(|path| !path.last().is_some_and(|last| last.starts_with(OUR_ANNOTATIONS)))
+            .filter(|path| had.is_none_or(|had| had.fields.contains(path) || !below.contains(path)))
+            .cloned()
+            .collect();
+    }
+}
+
+/// Drops maps and lists of which an entry has nothing left, so that they are not stretched later.
+fn drop_bare(kept: &mut Vec<Entry>, sources: &[&[Entry]]) {
+    let is_container = |path: &Path| sources.iter().flat_map(|entries| entries.iter()).any(|entry| entry.fields.has_below(path));
+    for entry in kept.iter_mut().filter(|entry| entry.text("subresource").is_empty()) {
+        let bare = |path: &&Path| !entry.fields.has_below(path) && is_container(path);
+        entry.fields = entry.fields.iter().filter(|path| !bare(path)).cloned().collect();
+    }
+    kept.retain(|entry| !entry.fields.is_empty());
 }
 
 fn entries(managed_fields: &Value) -> Vec<Entry> {

@@ -131,3 +131,32 @@ fn a_service_gets_its_selector_back() {
     let managed = release(Owners { now: &now, before: Some(&before), recorded: None }, SELECTOR).unwrap();
     assert_eq!(managed, json!([entry("helm", "Apply", 1, &json!({"f:spec": {"f:ports": {}, "f:selector": {"f:version": {}}}}))]));
 }
+
+#[test]
+fn what_the_server_stretched_between_our_writes_is_taken_back() {
+    // Our write left `kubectl-client-side-apply` with bare annotations and `kubectl-set` with a bare env; the controller's next
+    // write stretched both over what we had written.
+    let annotations = |names: &[&str]| -> Value {
+        let fields: serde_json::Map<String, Value> = names.iter().map(|name| (format!("f:{name}"), json!({}))).collect();
+        json!({"f:metadata": {"f:annotations": fields}})
+    };
+    let mut applied = annotations(&[LAST_APPLIED]);
+    applied["f:spec"] = json!({"f:template": {"f:image": {}}});
+    let before = json!([
+        entry("kubectl-client-side-apply", "Update", 1, &applied),
+        entry("kubectl-set", "Update", 2, &template(&json!({"f:env": {".": {}, "k:{\"name\":\"BY_HAND\"}": {}}}))),
+    ]);
+    let mut stretched = annotations(&[LAST_APPLIED, "lastgood.dev/incident"]);
+    stretched["f:spec"] = json!({"f:template": {"f:image": {}}});
+    let mut ours = annotations(&[LAST_APPLIED, "lastgood.dev/incident"]);
+    ours["f:spec"] = json!({"f:template": {"f:env": {"k:{\"name\":\"A\"}": {}}}});
+    let now = json!([
+        entry("kubectl-client-side-apply", "Update", 1, &stretched),
+        entry("kubectl-set", "Update", 2, &template(&json!({"f:env": {".": {}, "k:{\"name\":\"A\"}": {}}}))),
+        entry(MANAGER, "Update", 3, &ours),
+    ]);
+    let managed = release(Owners { now: &now, before: Some(&before), recorded: None }, TEMPLATE).unwrap();
+    assert!(!managed.to_string().contains("lastgood"), "{managed}");
+    assert_eq!(fields_of(&managed, "kubectl-set"), Value::Null, "nothing of its own is left");
+    assert_eq!(fields_of(&managed, "kubectl-client-side-apply"), json!({"f:env": {"k:{\"name\":\"A\"}": {}}, "f:image": {}}));
+}
