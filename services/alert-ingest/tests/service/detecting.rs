@@ -110,7 +110,7 @@ async fn an_image_that_can_not_be_pulled_ends_after_a_restart_when_the_deploymen
     let firing = ground.await_told("ImagePull", AlertStatus::Firing).await;
     detector.end().await;
     ground.app.deployments().delete("web", &kube::api::DeleteParams::default()).await.unwrap();
-    let gone = || async { ground.cluster.get("deployments", "shop", "web").is_none().then_some(()) };
+    let gone = || async { ground.cluster.get("deployments.apps", "shop", "web").is_none().then_some(()) };
     testbed::wait::until("it is gone", PATIENCE, gone).await.unwrap();
     let again = ground.detect().await;
     let over = ground.await_told("ImagePull", AlertStatus::Resolved).await;
@@ -125,7 +125,7 @@ async fn a_stuck_rollout_is_told_also_when_nats_was_away_and_watches_broke() {
     ground.world.nats.kill().await.unwrap();
     ground.app.roll_out("v2-never-ready").await.unwrap();
     let stuck = || async {
-        let deployment = ground.cluster.get("deployments", "shop", "web")?;
+        let deployment = ground.cluster.get("deployments.apps", "shop", "web")?;
         let conditions = deployment["status"]["conditions"].as_array()?.clone();
         conditions.iter().any(|condition: &Value| condition["reason"] == "ProgressDeadlineExceeded").then_some(())
     };
@@ -140,7 +140,7 @@ async fn a_stuck_rollout_is_told_also_when_nats_was_away_and_watches_broke() {
 #[tokio::test]
 async fn what_lastgood_restored_is_not_told() {
     let ground = Ground::start(600).await;
-    let live = ground.cluster.get("deployments", "shop", "web").unwrap();
+    let live = ground.cluster.get("deployments.apps", "shop", "web").unwrap();
     let mut template = live["spec"]["template"].clone();
     template["spec"]["containers"][0]["image"] = testbed::real_cluster::image("v0-crashing").into();
     let hash = lastgood_core::template::hash(&template);

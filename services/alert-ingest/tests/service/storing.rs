@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use chassis::Incidents;
+use contracts::{Fact, IncidentId, IncidentSubject, v1};
+use lastgood_core::incident::Command;
 use tokio::time::Instant;
 
 use super::world::{PATIENCE, World, payload};
@@ -73,4 +76,23 @@ async fn a_full_stream_takes_all_or_nothing() {
     assert_eq!((answer.status, answer.json["error"].as_str()), (503, Some("stream_full")), "{}", answer.json);
     let heard = world.heard().await;
     assert_eq!(heard.iter().map(|part| part.alerts.len()).sum::<usize>(), 1);
+}
+
+#[tokio::test]
+async fn an_acknowledgement_is_on_the_incidents_log() {
+    let world = World::start().await;
+    let (bus, incidents) = (world.bus.clone(), Incidents::new(world.bus.clone()));
+    let workload =
+        v1::WorkloadRef { cluster: "default".into(), namespace: "shop".into(), kind: "Deployment".into(), name: "web".into() };
+    let subject = IncidentSubject { workload, incident: bus.ids().incident() };
+    let opening = v1::AnomalyDetected { deadlines: Some(v1::Deadlines::default()), ..v1::AnomalyDetected::default() };
+    incidents.execute(&subject, None, &Command::Open(opening), bus.clock().now()).await.unwrap();
+    let acknowledge = |incident: IncidentId| world.acknowledge(incident, r#"{"who": "Ada"}"#);
+    let first = acknowledge(subject.incident).await;
+    assert_eq!((first.status, first.json["already"].as_bool()), (200, Some(false)), "{}", first.json);
+    assert_eq!(acknowledge(subject.incident).await.json["already"].as_bool(), Some(true));
+    assert_eq!(acknowledge(bus.ids().incident()).await.status, 404);
+    let facts = incidents.load(&subject, None).await.unwrap().facts;
+    let acted = facts.iter().filter(|recorded| matches!(&recorded.fact, Fact::PersonActed(act) if act.who == "Ada"));
+    assert_eq!(acted.count(), 1);
 }

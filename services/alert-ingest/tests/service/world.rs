@@ -10,6 +10,7 @@ use chassis::bus::Stored;
 use chassis::clock::{Clock, Ids, ManualClock, SystemClock};
 use chassis::config::Secret;
 use chassis::{Bus, Incidents};
+use contracts::IncidentId;
 use contracts::subjects::{ALL_ALERTS, streams};
 use contracts::v1::AlertNotification;
 use prost::Message;
@@ -67,7 +68,15 @@ impl World {
     }
 
     pub(crate) async fn post(&self, body: impl Into<reqwest::Body>) -> Answer {
-        let request = reqwest::Client::builder().no_proxy().build().unwrap().post(self.url()).bearer_auth(TOKEN);
+        self.post_to(&self.url(), body).await
+    }
+
+    pub(crate) async fn acknowledge(&self, incident: IncidentId, body: &str) -> Answer {
+        self.post_to(&format!("http://{}/v1/incidents/{incident}/acknowledge", self.address), body.to_owned()).await
+    }
+
+    async fn post_to(&self, url: &str, body: impl Into<reqwest::Body>) -> Answer {
+        let request = reqwest::Client::builder().no_proxy().build().unwrap().post(url).bearer_auth(TOKEN);
         let answer = request.header("content-type", "application/json").body(body).send().await.unwrap();
         let status = answer.status().as_u16();
         Answer { status, json: answer.json().await.unwrap_or(Value::Null) }
