@@ -121,7 +121,9 @@ pub fn next_step(incident: &Incident, id: IncidentId, seen: Seen<'_>, now: Times
             // The log lost the intent; the workload's own annotation is the second witness.
             (true, 0) => Step::Intend(1),
             (true, known) => Step::Watch(known),
-            (false, _) => supersede("template", "somebody put the same version back without us; theirs is the change that counts"),
+            (false, _) => {
+                supersede("template", "somebody put the same version back without us; theirs is the change that counts")
+            }
         });
     }
     if live.template_hash != from.template_hash {

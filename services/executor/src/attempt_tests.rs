@@ -92,14 +92,21 @@ fn another_template_is_somebody_elses() {
     let third = Live { template_hash: "third".into(), ..bad(6) };
     assert_eq!(superseded(&step(&incident(&[]), &third)), "template");
     assert_eq!(superseded(&step(&incident(&[5]), &third)), "template");
-    assert_eq!(superseded(&step(&incident(&[5]), &Live { incident: INC.into(), attempt: 1, stamped_template: "good".into(), ..third })), "template");
+    assert_eq!(
+        superseded(&step(&incident(&[5]), &Live { incident: INC.into(), attempt: 1, stamped_template: "good".into(), ..third })),
+        "template"
+    );
 }
 
 #[test]
 fn the_bad_version_brought_back_after_our_write_is_somebody_elses() {
     let applied = Live { incident: INC.into(), attempt: 1, stamped_template: "good".into(), ..bad(7) };
     assert_eq!(superseded(&step(&incident(&[5]), &applied)), "template", "apply keeps our annotations");
-    assert_eq!(superseded(&step_at(&incident(&[5]), Some(&bad(7)), true, "2026-11-22T00:00:01Z")), "template", "replace drops them");
+    assert_eq!(
+        superseded(&step_at(&incident(&[5]), Some(&bad(7)), true, "2026-11-22T00:00:01Z")),
+        "template",
+        "replace drops them"
+    );
     let replaced = Live { revision: 4, ..bad(7) };
     assert_eq!(superseded(&step(&incident(&[5]), &replaced)), "template", "and the revision tells it after a crash");
 }

@@ -47,7 +47,7 @@ impl Default for Executor {
         Self {
             relist: Duration::from_secs(30),
             log_lines: 10,
-            stuck_after: Duration::from_secs(60),
+            stuck_after: Duration::from_mins(1),
             ack_wait: Duration::from_secs(6),
             at_once: 64,
         }

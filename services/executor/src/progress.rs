@@ -68,9 +68,9 @@ pub fn enough_restored(view: &View) -> bool {
 
 /// The Services that carry this workload's traffic: those that select its pods, and those that are to be switched.
 pub fn carrying<'a>(view: &'a View, switches: &'a [ServiceSwitch]) -> impl Iterator<Item = &'a Service> {
-    view.services.iter().filter(|service| {
-        selects(&service.selector, &view.labels) || switches.iter().any(|switch| switch.name == service.name)
-    })
+    view.services
+        .iter()
+        .filter(|service| selects(&service.selector, &view.labels) || switches.iter().any(|switch| switch.name == service.name))
 }
 
 fn traffic(view: &View, switches: &[ServiceSwitch], superseded: &[String]) -> (Vec<String>, Vec<String>) {

@@ -40,7 +40,11 @@ fn trouble(pod: &Pod) -> Trouble {
     let restarts = containers.iter().filter_map(|c| c["restartCount"].as_i64()).max().unwrap_or_default();
     let told = containers.iter().find_map(|container| Some((*container, container_reason(container)?)));
     let started = told.as_ref().map(|(container, _)| *container).or_else(|| containers.first().copied());
-    let ran = |c: &&Value| c["state"]["running"].is_object() || c["restartCount"].as_i64().unwrap_or_default() > 0 || c["state"]["terminated"].is_object();
+    let ran = |c: &&Value| {
+        c["state"]["running"].is_object()
+            || c["restartCount"].as_i64().unwrap_or_default() > 0
+            || c["state"]["terminated"].is_object()
+    };
     let reason = told.map(|(_, reason)| reason).or_else(|| condition_reason(status));
     Trouble {
         report: PodReport {
@@ -59,7 +63,8 @@ fn container_reason(container: &Value) -> Option<String> {
     let name = container["name"].as_str().unwrap_or_default();
     let (waiting, terminated) = (&container["state"]["waiting"], &container["state"]["terminated"]);
     let last = &container["lastState"]["terminated"];
-    if let Some(reason) = waiting["reason"].as_str().filter(|reason| !matches!(*reason, "ContainerCreating" | "PodInitializing")) {
+    if let Some(reason) = waiting["reason"].as_str().filter(|reason| !matches!(*reason, "ContainerCreating" | "PodInitializing"))
+    {
         let exit = last["exitCode"].as_i64().map(|code| format!(", last exit code {code}")).unwrap_or_default();
         let message = waiting["message"].as_str().map(|message| format!(": {message}")).unwrap_or_default();
         return Some(format!("{reason} (container {name}{exit}){message}"));

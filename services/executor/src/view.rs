@@ -231,9 +231,7 @@ fn counts(workload: &Value) -> Counts {
     let max_unavailable = match &spec["strategy"]["rollingUpdate"]["maxUnavailable"] {
         _ if recreate => desired,
         Value::Number(number) => number.as_i64().unwrap_or_default(),
-        Value::String(percent) => {
-            percent.trim_end_matches('%').parse::<i64>().unwrap_or(25).saturating_mul(desired) / 100
-        }
+        Value::String(percent) => percent.trim_end_matches('%').parse::<i64>().unwrap_or(25).saturating_mul(desired) / 100,
         _ => desired / 4,
     };
     Counts {

@@ -13,7 +13,8 @@ use support::{SOON, World, map};
 use testbed::wait::until;
 
 async fn verified(world: &World, subject: &contracts::IncidentSubject) {
-    let check = v1::SmokeTestFinished { check: "http".into(), verdict: v1::Verdict::Passed.into(), ..v1::SmokeTestFinished::default() };
+    let check =
+        v1::SmokeTestFinished { check: "http".into(), verdict: v1::Verdict::Passed.into(), ..v1::SmokeTestFinished::default() };
     world.execute(subject, Command::RecordCheck(check)).await;
     world.execute(subject, Command::PassVerification).await;
 }

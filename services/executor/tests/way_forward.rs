@@ -78,7 +78,9 @@ impl Ground {
             let live = self.world.deployment(name).await;
             let status = live["status"].clone();
             let done = status["observedGeneration"] == live["metadata"]["generation"]
-                && ["replicas", "updatedReplicas", "availableReplicas"].iter().all(|key| status[*key] == live["spec"]["replicas"]);
+                && ["replicas", "updatedReplicas", "availableReplicas"]
+                    .iter()
+                    .all(|key| status[*key] == live["spec"]["replicas"]);
             done.then_some(live).ok_or_else(|| status.to_string())
         })
         .await
@@ -170,7 +172,9 @@ fn only_version_three(live: &Value, name: &str) {
 async fn way_forward(owner: Owner, name: &str) {
     let ground = Ground::start(name).await;
     if !ground.real && owner != Owner::ClientSide {
-        println!("NOT RUN: {owner:?} needs a real API server (set LASTGOOD_TEST_KUBECONFIG); the simulated one has no server-side apply");
+        println!(
+            "NOT RUN: {owner:?} needs a real API server (set LASTGOOD_TEST_KUBECONFIG); the simulated one has no server-side apply"
+        );
         return;
     }
     ground.world.start_executor();

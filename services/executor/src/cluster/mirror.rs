@@ -82,13 +82,7 @@ impl Mirror {
             store.listed.then(|| store.objects.values().cloned().collect::<Vec<_>>())
         });
         let mut next = || read.next().flatten();
-        Some(Objects {
-            workload: next()?.pop(),
-            replica_sets: next()?,
-            pods: next()?,
-            services: next()?,
-            endpoints: next()?,
-        })
+        Some(Objects { workload: next()?.pop(), replica_sets: next()?, pods: next()?, services: next()?, endpoints: next()? })
     }
 
     /// Waits for the next change; at once if there was one since the last call.

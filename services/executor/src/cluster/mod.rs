@@ -208,7 +208,14 @@ impl Cluster {
     }
 
     /// The last lines that a container wrote.
-    pub async fn log_tail(&self, namespace: &str, pod: &str, container: &str, previous: bool, lines: i64) -> Result<String, ApiError> {
+    pub async fn log_tail(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        previous: bool,
+        lines: i64,
+    ) -> Result<String, ApiError> {
         let params =
             LogParams { container: Some(container.to_owned()), tail_lines: Some(lines), previous, ..LogParams::default() };
         let request = Kind::Pod.request(namespace).logs(pod, &params);

@@ -21,7 +21,8 @@ impl Executor {
     pub(super) async fn finish(&self, case: &mut Case) -> Result<(), HandleError> {
         let live = self.read(&case.subject).await.map_err(|error| hand_back(&error))?;
         let seen = live.as_ref().map(Live::of);
-        let step = next_step(&case.incident, case.subject.incident, Seen { live: seen.as_ref(), written: true }, self.clock.now());
+        let step =
+            next_step(&case.incident, case.subject.incident, Seen { live: seen.as_ref(), written: true }, self.clock.now());
         if let Some(Step::Supersede { what, detail, generation }) = step {
             return self.supersede(case, what, detail, generation).await;
         }

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use chassis::bus::HandleError;
-use contracts::v1::{BadPodsScaledDown, Plan, PodReport, PodsReady, PreviousVersionDeployed, RollbackFailed, TrafficShifted};
 use contracts::FailureReason;
+use contracts::v1::{BadPodsScaledDown, Plan, PodReport, PodsReady, PreviousVersionDeployed, RollbackFailed, TrafficShifted};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Selector;
 use lastgood_core::incident::{Command, Phase, acting_until};
@@ -172,12 +172,7 @@ impl Executor {
         Ok(())
     }
 
-    async fn fail(
-        &self,
-        case: &mut Case,
-        last: Option<(View, Progress)>,
-        watching: &Watching,
-    ) -> Result<(), HandleError> {
+    async fn fail(&self, case: &mut Case, last: Option<(View, Progress)>, watching: &Watching) -> Result<(), HandleError> {
         let Some((view, progress)) = last else {
             let detail = "the cluster could not be watched by the deadline".to_owned();
             return self.fail_unseen(case, FailureReason::PodsNotReady, detail).await;

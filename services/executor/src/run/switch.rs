@@ -17,7 +17,8 @@ use contracts::v1::ServiceSwitch;
 impl Executor {
     /// Takes each switch as far as the view allows.
     pub(super) async fn switch_services(&self, case: &Case, view: &View, watching: &mut Watching) -> Result<(), ApiError> {
-        let (one, enough) = (restored_ready(view) > 0 || view.counts.desired == 0, enough_restored(view) || view.counts.desired == 0);
+        let (one, enough) =
+            (restored_ready(view) > 0 || view.counts.desired == 0, enough_restored(view) || view.counts.desired == 0);
         for switch in watching.plan.service_switches.clone() {
             if watching.left_alone.iter().any(|(name, _)| *name == switch.name) {
                 continue;

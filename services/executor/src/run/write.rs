@@ -125,7 +125,8 @@ impl Executor {
                 other => return Ok(other),
             }
         }
-        let hash = |version: &Option<contracts::v1::Version>| version.as_ref().map(|v| v.template_hash.clone()).unwrap_or_default();
+        let hash =
+            |version: &Option<contracts::v1::Version>| version.as_ref().map(|v| v.template_hash.clone()).unwrap_or_default();
         let intent = RollbackStarted {
             attempt,
             workload_uid: seen.uid,
@@ -139,7 +140,7 @@ impl Executor {
 
     /// Asks the server whether it would take the very object; `Watch` carries what it would make of it.
     async fn dry_run(&self, case: &mut Case, memory: &mut Memory, attempt: u32, live: &Value) -> Result<Next, HandleError> {
-        let object = match self.object(case, memory, attempt, live) {
+        let object = match Self::object(case, memory, attempt, live) {
             Ok(object) => object,
             Err(error) => return self.halt(case, HaltReason::DryRunRefused, error.to_string()).await,
         };
@@ -169,7 +170,7 @@ impl Executor {
                 other => return Ok(other),
             }
         }
-        let object = match self.object(case, memory, attempt, live) {
+        let object = match Self::object(case, memory, attempt, live) {
             Ok(object) => object,
             Err(error) => return self.halt(case, HaltReason::DryRunRefused, error.to_string()).await,
         };
@@ -187,7 +188,7 @@ impl Executor {
         }
     }
 
-    fn object(&self, case: &Case, memory: &Memory, attempt: u32, live: &Value) -> Result<Value, strategies::RestoreError> {
+    fn object(case: &Case, memory: &Memory, attempt: u32, live: &Value) -> Result<Value, strategies::RestoreError> {
         let stamp = Stamp { incident: case.subject.incident, attempt, yields: memory.yields.clone() };
         strategies::restore(live, &plan_of(case), &stamp)
     }

@@ -131,7 +131,12 @@ fn entries(managed_fields: &Value) -> Vec<Entry> {
 }
 
 fn others(managed_fields: Option<&Value>) -> Vec<Entry> {
-    managed_fields.map(entries).unwrap_or_default().into_iter().filter(|e| !e.is_ours() && e.text("subresource").is_empty()).collect()
+    managed_fields
+        .map(entries)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|e| !e.is_ours() && e.text("subresource").is_empty())
+        .collect()
 }
 
 fn last_applied_path() -> Path {
@@ -193,7 +198,8 @@ fn principal(sources: &[&[Entry]], root: &[&str]) -> Option<Id> {
     let about = |id: &Id| sources.iter().take(2).any(|entries| entries.iter().any(|e| e.id() == *id));
     let applies = |e: &Entry| e.text("operation") == "Apply" && e.owns_below(root) > 0;
     let annotates = |e: &Entry| e.fields.contains(&annotation);
-    let by_rule = |wanted: &dyn Fn(&Entry) -> bool| sources.iter().find_map(|entries| owning(entries, wanted).filter(|id| about(id)));
+    let by_rule =
+        |wanted: &dyn Fn(&Entry) -> bool| sources.iter().find_map(|entries| owning(entries, wanted).filter(|id| about(id)));
     by_rule(&applies).or_else(|| by_rule(&annotates)).or_else(|| {
         sources.iter().find_map(|entries| {
             let fitting = entries.iter().filter(|e| e.owns_below(root) > 0 && e.text("subresource").is_empty());

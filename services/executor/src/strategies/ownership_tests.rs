@@ -36,8 +36,13 @@ fn fields_go_back_to_the_applier() {
     let recorded = json!([entry("kubectl", "Apply", 1, &template(&json!({"f:a": {}, "f:only_v1": {}, "f:same": {}})))]);
     let now = json!([
         entry("kubectl", "Apply", 2, &template(&json!({"f:same": {}}))),
-        entry(MANAGER, "Update", 3, &json!({"f:metadata": {"f:annotations": {"f:lastgood.dev/incident": {}}},
-              "f:spec": {"f:template": {"f:a": {}, "f:only_v1": {}}}})),
+        entry(
+            MANAGER,
+            "Update",
+            3,
+            &json!({"f:metadata": {"f:annotations": {"f:lastgood.dev/incident": {}}},
+              "f:spec": {"f:template": {"f:a": {}, "f:only_v1": {}}}})
+        ),
     ]);
     let whole = json!({"f:a": {}, "f:only_v1": {}, "f:same": {}});
     for (before, recorded) in [(Some(&before), Some(&recorded)), (None, Some(&recorded)), (Some(&before), None), (None, None)] {
@@ -101,7 +106,8 @@ fn a_manager_that_is_gone_is_not_brought_back_against_the_owner() {
 #[test]
 fn the_last_applied_annotation_stays_with_client_side_apply() {
     // kubectl finds the manager to migrate to server-side apply by this very field.
-    let annotation = json!({"f:metadata": {"f:annotations": {format!("f:{LAST_APPLIED}"): {}}}, "f:spec": {"f:template": {"f:a": {}}}});
+    let annotation =
+        json!({"f:metadata": {"f:annotations": {format!("f:{LAST_APPLIED}"): {}}}, "f:spec": {"f:template": {"f:a": {}}}});
     let before = json!([entry("kubectl-client-side-apply", "Update", 1, &annotation)]);
     let now = json!([
         entry("kubectl-client-side-apply", "Update", 1, &json!({"f:spec": {"f:template": {"f:same": {}}}})),

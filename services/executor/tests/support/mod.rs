@@ -20,26 +20,26 @@ use testbed::nats::{Nats, NatsOptions};
 use testbed::sim::{SimCluster, SimOptions};
 use testbed::wait::until;
 
-pub const CLUSTER: &str = "test";
-pub const SOON: Duration = Duration::from_secs(30);
+pub(crate) const CLUSTER: &str = "test";
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// A bus and a cluster, and executors on them.
-pub struct World {
-    pub nats: Nats,
-    pub bus: Bus,
-    pub incidents: Incidents,
-    pub client: kube::Client,
-    pub cluster: Cluster,
-    pub sim: Option<SimCluster>,
-    pub namespace: String,
-    pub life: Lifecycle,
-    pub clock: Arc<dyn Clock>,
-    pub config: executor::config::Executor,
+pub(crate) struct World {
+    pub(crate) nats: Nats,
+    pub(crate) bus: Bus,
+    pub(crate) incidents: Incidents,
+    pub(crate) client: kube::Client,
+    pub(crate) cluster: Cluster,
+    pub(crate) sim: Option<SimCluster>,
+    pub(crate) namespace: String,
+    pub(crate) life: Lifecycle,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) config: executor::config::Executor,
 }
 
 impl World {
     /// On the simulated cluster.
-    pub async fn simulated() -> Self {
+    pub(crate) async fn simulated() -> Self {
         chassis::cluster::install_crypto();
         let sim = SimCluster::start(SimOptions::default()).await.unwrap();
         let kubernetes = chassis::config::Kubernetes {
@@ -51,7 +51,7 @@ impl World {
     }
 
     /// On any cluster that a kubeconfig leads to.
-    pub async fn on(kubernetes: &chassis::config::Kubernetes, sim: Option<SimCluster>, namespace: &str) -> Self {
+    pub(crate) async fn on(kubernetes: &chassis::config::Kubernetes, sim: Option<SimCluster>, namespace: &str) -> Self {
         let client = chassis::cluster::connect(kubernetes).await.unwrap();
         let nats = Nats::start(NatsOptions::default()).await.unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -72,25 +72,25 @@ impl World {
     }
 
     /// Starts an executor in this process.
-    pub fn start_executor(&self) {
+    pub(crate) fn start_executor(&self) {
         let (incidents, cluster) = (self.incidents.clone(), self.cluster.clone());
         Executor::new(incidents, cluster, Arc::clone(&self.clock), self.config.clone()).start(&self.bus, &self.life, CLUSTER);
     }
 
     /// Ends it without letting it finish anything, as a crash does; a later start is another one.
-    pub fn crash_executor(&mut self) {
+    pub(crate) fn crash_executor(&mut self) {
         self.life.stop();
         self.life.hard().cancel();
         self.life = Lifecycle::new(Duration::from_secs(1));
     }
 
     /// The Deployment as it is.
-    pub async fn deployment(&self, name: &str) -> Value {
+    pub(crate) async fn deployment(&self, name: &str) -> Value {
         self.cluster.get(Kind::Deployment, &self.namespace, name).await.unwrap().unwrap()
     }
 
     /// Creates or replaces the Deployment's template, as somebody's `kubectl replace` would.
-    pub async fn deploy(&self, name: &str, version: &str, replicas: u32) {
+    pub(crate) async fn deploy(&self, name: &str, version: &str, replicas: u32) {
         let wanted = deployment(&self.namespace, name, version, replicas);
         loop {
             let Some(mut live) = self.cluster.get(Kind::Deployment, &self.namespace, name).await.unwrap() else {
@@ -105,7 +105,7 @@ impl World {
     }
 
     /// Replaces the Deployment, as somebody who is not lastgood; whether it was accepted.
-    pub async fn put_as_somebody(&self, name: &str, object: &Value) -> bool {
+    pub(crate) async fn put_as_somebody(&self, name: &str, object: &Value) -> bool {
         let resource = Kind::Deployment.resource();
         let api = kube::Api::<DynamicObject>::namespaced_with(self.client.clone(), &self.namespace, &resource);
         let object: DynamicObject = serde_json::from_value(object.clone()).unwrap();
@@ -113,12 +113,13 @@ impl World {
     }
 
     /// Waits until the Deployment's template is this version's, rolled out in full.
-    pub async fn rolled_out(&self, name: &str, version: &str) -> Value {
+    pub(crate) async fn rolled_out(&self, name: &str, version: &str) -> Value {
         let image = format!("docker.io/local/web:{version}");
         until(&format!("{name} at {version}"), SOON, || async {
             let live = self.deployment(name).await;
             let status = &live["status"];
-            let all = |key: &str| status[key].as_i64().unwrap_or_default() == live["spec"]["replicas"].as_i64().unwrap_or_default();
+            let all =
+                |key: &str| status[key].as_i64().unwrap_or_default() == live["spec"]["replicas"].as_i64().unwrap_or_default();
             let done = live["spec"]["template"]["spec"]["containers"][0]["image"] == image.as_str()
                 && status["observedGeneration"] == live["metadata"]["generation"]
                 && ["replicas", "updatedReplicas", "availableReplicas"].into_iter().all(all);
@@ -129,17 +130,21 @@ impl World {
     }
 
     /// Creates a Service.
-    pub async fn service(&self, name: &str, selector: &BTreeMap<String, String>) -> Value {
+    pub(crate) async fn service(&self, name: &str, selector: &BTreeMap<String, String>) -> Value {
         let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": self.namespace},
             "spec": {"selector": selector, "ports": [{"port": 80, "targetPort": 8080}]}});
         self.cluster.create(Kind::Service, &self.namespace, &service).await.unwrap()
     }
 
     /// Opens an incident and plans it, as the orchestrator does; `good` is the Deployment as it was while the good version ran.
-    pub async fn plan(&self, name: &str, good: &Value, change: impl FnOnce(&mut v1::Plan)) -> IncidentSubject {
+    pub(crate) async fn plan(&self, name: &str, good: &Value, change: impl FnOnce(&mut v1::Plan)) -> IncidentSubject {
         let bad = self.deployment(name).await;
-        let workload =
-            v1::WorkloadRef { cluster: CLUSTER.into(), namespace: self.namespace.clone(), kind: "Deployment".into(), name: name.into() };
+        let workload = v1::WorkloadRef {
+            cluster: CLUSTER.into(),
+            namespace: self.namespace.clone(),
+            kind: "Deployment".into(),
+            name: name.into(),
+        };
         let subject = IncidentSubject { workload, incident: self.bus.ids().incident() };
         let mut plan = plan(good, &bad, self.clock.now());
         change(&mut plan);
@@ -166,16 +171,16 @@ impl World {
     }
 
     /// The chat thread is open: the executor may begin.
-    pub async fn announce(&self, subject: &IncidentSubject) {
+    pub(crate) async fn announce(&self, subject: &IncidentSubject) {
         self.execute(subject, Command::Announce(v1::Announced { channel: "c".into(), thread: "t".into() })).await;
     }
 
-    pub async fn execute(&self, subject: &IncidentSubject, command: Command) {
+    pub(crate) async fn execute(&self, subject: &IncidentSubject, command: Command) {
         self.incidents.execute(subject, None, &command, self.clock.now()).await.unwrap();
     }
 
     /// Switches the pause switch.
-    pub async fn switch(&self, paused: bool) {
+    pub(crate) async fn switch(&self, paused: bool) {
         let fact = LedgerFact::from(v1::PauseSwitched { paused, who: "ann".into(), reason: "a drill".into() });
         let filter = subjects::switch_filter(CLUSTER);
         let expected = self.bus.last(streams::LEDGER, &filter).await.unwrap().map_or(0, |stored| stored.sequence);
@@ -188,20 +193,20 @@ impl World {
         self.bus.append(vec![chassis::bus::Group { filter, expected, events: vec![event] }]).await.unwrap();
     }
 
-    pub async fn incident(&self, subject: &IncidentSubject) -> Incident {
+    pub(crate) async fn incident(&self, subject: &IncidentSubject) -> Incident {
         self.incidents.load(subject, None).await.unwrap().incident
     }
 
-    pub async fn facts(&self, subject: &IncidentSubject) -> Vec<Fact> {
+    pub(crate) async fn facts(&self, subject: &IncidentSubject) -> Vec<Fact> {
         self.incidents.load(subject, None).await.unwrap().facts.into_iter().map(|recorded| recorded.fact).collect()
     }
 
-    pub async fn types(&self, subject: &IncidentSubject) -> Vec<&'static str> {
+    pub(crate) async fn types(&self, subject: &IncidentSubject) -> Vec<&'static str> {
         self.facts(subject).await.iter().map(Fact::event_type).collect()
     }
 
     /// Waits for a fact of this type.
-    pub async fn fact(&self, subject: &IncidentSubject, event_type: &str) -> Fact {
+    pub(crate) async fn fact(&self, subject: &IncidentSubject, event_type: &str) -> Fact {
         until(&format!("fact {event_type}"), SOON, || async {
             let facts = self.facts(subject).await;
             let found = facts.iter().find(|fact| fact.event_type() == event_type).cloned();
@@ -212,27 +217,27 @@ impl World {
     }
 
     /// The writes to the Deployment that were stored and are lastgood's (simulated cluster).
-    pub fn our_writes(&self, name: &str) -> Vec<Value> {
+    pub(crate) fn our_writes(&self, name: &str) -> Vec<Value> {
         let path = format!("/deployments/{name}");
         let journal = self.sim.as_ref().unwrap().journal();
         let ours = journal.into_iter().filter(|e| e.field_manager == "lastgood" && !e.dry_run && e.path.ends_with(&path));
-        ours.filter(|e| e.status < 300 && e.body["kind"] == "Deployment" && !e.body["metadata"]["annotations"][executor::strategies::INCIDENT].is_null())
-            .map(|e| e.body)
-            .collect()
+        ours.filter(|e| {
+            e.status < 300
+                && e.body["kind"] == "Deployment"
+                && !e.body["metadata"]["annotations"][executor::strategies::INCIDENT].is_null()
+        })
+        .map(|e| e.body)
+        .collect()
     }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the field is optional")]
-fn seconds(seconds: u64) -> Option<v1_duration::Duration> {
+fn seconds(seconds: u64) -> Option<prost_types::Duration> {
     Some(time::duration_to_proto(Duration::from_secs(seconds)))
 }
 
-mod v1_duration {
-    pub(crate) use prost_types::Duration;
-}
-
 /// The plan that goes back from the bad Deployment to the good one.
-pub fn plan(good: &Value, bad: &Value, now: jiff::Timestamp) -> v1::Plan {
+pub(crate) fn plan(good: &Value, bad: &Value, now: jiff::Timestamp) -> v1::Plan {
     let version = |object: &Value| {
         let template = &object["spec"]["template"];
         let revision = object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].as_str().unwrap_or("0");
@@ -264,7 +269,7 @@ pub fn plan(good: &Value, bad: &Value, now: jiff::Timestamp) -> v1::Plan {
 }
 
 /// A Deployment of the test workload.
-pub fn deployment(namespace: &str, name: &str, version: &str, replicas: u32) -> Value {
+pub(crate) fn deployment(namespace: &str, name: &str, version: &str, replicas: u32) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": name, "namespace": namespace},
@@ -286,6 +291,6 @@ pub fn deployment(namespace: &str, name: &str, version: &str, replicas: u32) -> 
     })
 }
 
-pub fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub(crate) fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
