@@ -15,8 +15,8 @@ pub const MODE: &str = "lastgood.dev/mode";
 /// The annotation that allows a version that was never seen healthy.
 pub const ALLOW_UNKNOWN: &str = "lastgood.dev/allow-unknown";
 
-/// The clocks of a cluster's machines may differ by this much.
-const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(30);
+/// The clocks of a cluster's machines may differ by this much. No more: what was deployed after an alert began is somebody's repair.
+const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(2);
 
 /// Whether lastgood may act on a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -44,7 +44,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            window: Duration::from_mins(60),
+            window: Duration::from_hours(1),
             cooldown: Duration::from_mins(30),
             mass_failure: MassFailure::default(),
             deadlines: Deadlines::default(),

@@ -87,10 +87,9 @@ pub fn meaning(known: &Known, alert: &v1::Alert, heard_at: Timestamp) -> Meaning
     }
     match (&known.disposition, known.ended_at) {
         (None, _) => Meaning::New,
-        (Some(_), None) => Meaning::Repeat(incident()),
         (Some(_), Some(ended_at)) if starts_at > ended_at => Meaning::New,
         (Some(_), Some(ended_at)) if heard_at.duration_since(ended_at) < STRAGGLERS => Meaning::Nothing,
-        (Some(_), Some(_)) => Meaning::Repeat(incident()),
+        (Some(_), _) => Meaning::Repeat(incident()),
     }
 }
 

@@ -5,8 +5,8 @@
 
 use async_trait::async_trait;
 use chassis::bus::{AppendError, Delivery, HandleError, Handler};
+use contracts::IncidentSubject;
 use contracts::v1::Superseded;
-use contracts::{IncidentSubject, v1};
 use lastgood_core::incident::{Command, Incident, Phase};
 use lastgood_core::template;
 
@@ -105,10 +105,8 @@ impl Engine {
             return Ok(vec![Command::Supersede(fact)]);
         }
         let Some(workload) = workload else { return Ok(Vec::new()) };
-        let opened_at = incident.opened.as_ref().map_or_else(|| self.clock.now(), |opened| opened.at);
-        let trigger = incident.opened.as_ref().map(|opened| &opened.trigger);
-        let since = contracts::time::from_proto(trigger.and_then(|trigger: &v1::Occurrence| trigger.starts_at.as_ref()));
-        let commands = self.decide(kind, &workload, since.unwrap_or(opened_at), pre).await?;
+        let Some(opened) = &incident.opened else { return Ok(Vec::new()) };
+        let commands = self.decide(kind, &workload, &opened.trigger, opened.at, pre).await?;
         let said = |command: &Command| match command {
             Command::IdentifyCurrent(_) => incident.phase() != Phase::Detected,
             Command::FindPrevious(_) => incident.phase() == Phase::TargetFound,
@@ -120,6 +118,7 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use contracts::v1;
     use jiff::Timestamp;
     use lastgood_core::incident::Opened;
     use serde_json::json;

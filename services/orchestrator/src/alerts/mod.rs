@@ -166,20 +166,26 @@ impl Engine {
             let (correlation, pre) = self.follow(&clues).await?;
             Ok::<_, HandleError>((correlation, pre, alerts))
         });
-        let found: Vec<_> = stream::iter(looks).buffered(WORKLOADS).try_collect().await?;
+        let looked: Vec<_> = stream::iter(looks).buffered(WORKLOADS).collect().await;
         let mut by_workload: BTreeMap<String, (Workload, Option<Prefetched>, Vec<Heard>)> = BTreeMap::new();
-        for (correlation, pre, alerts) in found {
-            match correlation {
-                Correlation::Dismissed(dismissal) => dismissed.extend(alerts.into_iter().map(|heard| (heard, dismissal.clone()))),
-                Correlation::Found(workload) => {
+        let mut failures = Vec::new();
+        for look in looked {
+            match look {
+                Err(error) => failures.push(error),
+                Ok((Correlation::Dismissed(dismissal), _, alerts)) => {
+                    dismissed.extend(alerts.into_iter().map(|heard| (heard, dismissal.clone())));
+                }
+                Ok((Correlation::Found(workload), pre, alerts)) => {
                     let path = subjects::workload_path(&self.reference(&workload));
                     by_workload.entry(path).or_insert_with(|| (*workload, pre, Vec::new())).2.extend(alerts);
                 }
             }
         }
-        self.dismiss(note, dismissed).await?;
-        let settled = by_workload.into_values().map(|(workload, pre, alerts)| self.settle(note, workload, pre, alerts));
-        stream::iter(settled).buffer_unordered(WORKLOADS).try_collect::<()>().await
+        failures.extend(self.dismiss(note, dismissed).await.err());
+        let settling = by_workload.into_values().map(|(workload, pre, alerts)| self.settle(note, workload, pre, alerts));
+        let settled: Vec<_> = stream::iter(settling).buffer_unordered(WORKLOADS).collect().await;
+        failures.extend(settled.into_iter().filter_map(Result::err));
+        worst(failures)
     }
 
     /// Follows the clues; where they name the workload outright, the log is read meanwhile.
@@ -200,6 +206,19 @@ impl Engine {
     pub(crate) fn reference(&self, workload: &Workload) -> WorkloadRef {
         self.workload_ref(workload.kind, workload.object.namespace(), workload.object.name())
     }
+}
+
+/// What the message as a whole comes to when a part of it failed: one workload's trouble keeps no other from being settled.
+fn worst(mut failures: Vec<HandleError>) -> Result<(), HandleError> {
+    let rank = |error: &HandleError| match error {
+        HandleError::Fatal { .. } => 0,
+        HandleError::RetryAfter { outage: true, .. } => 1,
+        HandleError::RetryAfter { outage: false, .. } => 2,
+        HandleError::LeaveAlone { .. } => 3,
+        HandleError::DeadLetter { .. } => 4,
+    };
+    failures.sort_by_key(rank);
+    failures.into_iter().next().map_or(Ok(()), Err)
 }
 
 /// How many of these go into one append: at least one.
@@ -245,6 +264,13 @@ mod tests {
         assert_eq!(batch_len([heard(10)].iter().cycle().take(9000)), BATCH);
         assert_eq!(batch_len([heard(100_000)].iter().cycle().take(9000)), 5);
         assert_eq!(batch_len([heard(900_000)].iter()), 1);
+    }
+
+    #[test]
+    fn an_outage_goes_before_what_would_end_in_a_dead_letter() {
+        assert!(worst(Vec::new()).is_ok());
+        let failures = vec![HandleError::dead("a"), HandleError::outage("b"), HandleError::retry(std::time::Duration::ZERO, "c")];
+        assert!(matches!(worst(failures), Err(HandleError::RetryAfter { outage: true, .. })));
     }
 
     #[test]

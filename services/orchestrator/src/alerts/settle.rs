@@ -78,9 +78,9 @@ impl Engine {
         let to = self.destination(workload, reads.log.latest.as_ref());
         let mut commands = Vec::new();
         if to.opens {
-            let since = contracts::time::from_proto(occurrences.first().and_then(|first| first.starts_at.as_ref()));
+            let trigger = occurrences.first().cloned().unwrap_or_default();
             commands.extend(opening(occurrences, self.settings.deadlines.recorded(), workload.object.uid()));
-            match self.decide(workload.kind, &workload.object, since.unwrap_or(note.heard_at), reads).await {
+            match self.decide(workload.kind, &workload.object, &trigger, note.heard_at, reads).await {
                 Ok(decided) => commands.extend(decided),
                 Err(error) => tracing::warn!(incident = %to.subject, %error, "can't decide yet; the incident opens meanwhile"),
             }

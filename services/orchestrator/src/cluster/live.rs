@@ -33,14 +33,11 @@ impl LiveCluster {
 
 /// Percent-encodes what is not unreserved in a query's value.
 fn encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-        out
-    })
+    let encode = |byte: u8| match char::from(byte) {
+        plain if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => plain.to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
 }
 
 #[async_trait::async_trait]

@@ -98,10 +98,9 @@ async fn owner_of_pod(cluster: &dyn Lookup, pod: &Object) -> Looked<Step> {
 async fn owner_by_pod_name(cluster: &dyn Lookup, namespace: &str, name: &str) -> Looked<Step> {
     let gone = || Ok(Step::Nothing("does not exist, and no ReplicaSet of its name does".into()));
     let Some((owner, suffix)) = name.rsplit_once('-') else { return gone() };
-    if !suffix.is_empty() && suffix.bytes().all(|b| b.is_ascii_digit()) {
-        if let Some(set) = cluster.get(Kind::StatefulSet, namespace, owner).await? {
-            return Ok(Step::Found((Kind::StatefulSet, set)));
-        }
+    let ordinal = !suffix.is_empty() && suffix.bytes().all(|b| b.is_ascii_digit());
+    if ordinal && let Some(set) = cluster.get(Kind::StatefulSet, namespace, owner).await? {
+        return Ok(Step::Found((Kind::StatefulSet, set)));
     }
     if let Some(set) = cluster.get(Kind::ReplicaSet, namespace, owner).await? {
         return owner_of_set(cluster, &set).await;

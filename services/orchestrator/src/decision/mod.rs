@@ -11,7 +11,7 @@ use std::sync::Arc;
 use chassis::bus::{Bus, HandleError};
 use chassis::clock::Clock;
 use chassis::incidents::Incidents;
-use contracts::v1::WorkloadRef;
+use contracts::v1::{Occurrence, WorkloadRef};
 use jiff::{SignedDuration, Timestamp};
 use lastgood_core::incident::Command;
 
@@ -24,6 +24,9 @@ use crate::plan::{Foreign, Inputs, Planned, Step, build, decide_course};
 
 pub use propose::{Proposal, course_commands, fold, opening};
 pub use reads::{LogReads, Prefetched};
+
+/// The label by which lastgood's own detector says which version it is about.
+const ABOUT: &str = "lastgood_template_hash";
 
 /// What every handler of the orchestrator works with; cheap to clone.
 #[derive(Clone)]
@@ -76,12 +79,13 @@ impl Engine {
         }
     }
 
-    /// Everything from n6 to n9 or n10 for a workload as it is now, as commands.
+    /// Everything from n6 to n9 or n10 for a workload as it is now, as commands. `heard_at` stands in for a trigger without a start.
     pub async fn decide(
         &self,
         kind: Kind,
         workload: &Object,
-        alert_since: Timestamp,
+        trigger: &Occurrence,
+        heard_at: Timestamp,
         pre: &Prefetched,
     ) -> Result<Vec<Command>, HandleError> {
         let sets = self.sets_if_needed(kind, workload, &pre.log.ledger).await?;
@@ -91,7 +95,8 @@ impl Engine {
             workload,
             sets: &sets,
             ledger: &pre.log.ledger,
-            alert_since,
+            alert_since: contracts::time::from_proto(trigger.starts_at.as_ref()).unwrap_or(heard_at),
+            about: trigger.labels.get(ABOUT).map(String::as_str),
             switch: pre.log.switch.as_ref(),
             failing_workloads: pre.log.failing_workloads,
             last_rollback: pre.log.last_rollback,

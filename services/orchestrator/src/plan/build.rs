@@ -71,10 +71,8 @@ pub fn build(
     let restored: Value = serde_json::from_slice(&target.template_json).unwrap_or(Value::Null);
     let service_switches = switches(workload, &restored, services, foreign);
     let lines = diff(workload.template().unwrap_or(&empty), &restored).join("\n");
-    let mut summary = format!("roll back from {} to {}", describe(from), target.describe());
-    for switch in &service_switches {
-        summary.push_str(&format!("; switch Service {}", switch.name));
-    }
+    let switched: String = service_switches.iter().map(|switch| ["; switch Service ", &switch.name].concat()).collect();
+    let summary = format!("roll back from {} to {}{switched}", describe(from), target.describe());
     let plan = v1::Plan {
         strategy: "rolling".to_owned(),
         from: Some(from.clone()),

@@ -28,6 +28,8 @@ pub struct Inputs<'a> {
     pub ledger: &'a LedgerView,
     /// Since when the alert fires.
     pub alert_since: Timestamp,
+    /// The version that the alert says it is about, by its template's hash, where it does.
+    pub about: Option<&'a str>,
     /// The pause switch's last word.
     pub switch: Option<&'a v1::PauseSwitched>,
     /// Workloads of the cluster with an incident within the mass failure brake's window, this one included.
@@ -83,7 +85,7 @@ pub fn decide_course(inputs: &Inputs<'_>) -> Course {
     let current = current_version(inputs);
     let hash = current.version.as_ref().map(|version| version.template_hash.clone()).unwrap_or_default();
     let changed_at = contracts::time::from_proto(current.changed_at.as_ref());
-    let step = if let Some((reason, detail)) = impossible(inputs).or_else(|| useless(inputs, changed_at)) {
+    let step = if let Some((reason, detail)) = impossible(inputs).or_else(|| useless(inputs, &hash, changed_at)) {
         Step::Halt(reason, detail)
     } else {
         match target(inputs, &hash) {
@@ -109,7 +111,11 @@ fn impossible(inputs: &Inputs<'_>) -> Option<(HaltReason, String)> {
     paused.then(|| (HaltReason::RolloutPaused, "its owner paused it (spec.paused)".to_owned()))
 }
 
-fn useless(inputs: &Inputs<'_>, changed_at: Option<Timestamp>) -> Option<(HaltReason, String)> {
+fn useless(inputs: &Inputs<'_>, hash: &str, changed_at: Option<Timestamp>) -> Option<(HaltReason, String)> {
+    if inputs.about.is_some_and(|about| about != hash) {
+        let detail = "the alert is about a version that does not run any more";
+        return Some((HaltReason::NoRecentChange, detail.to_owned()));
+    }
     let window = SignedDuration::try_from(inputs.settings.window).unwrap_or(SignedDuration::MAX);
     brakes::unexplained(changed_at, inputs.alert_since, window).map(|why| (HaltReason::NoRecentChange, why))
 }

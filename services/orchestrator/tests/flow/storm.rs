@@ -20,6 +20,7 @@ async fn a_storm_is_disposed_of_in_proportion() -> anyhow::Result<()> {
         });
         world.fire(alerts.collect()).await?;
     }
+    world.wait_occurrence("s9x998", &["occurrence_joined"]).await?;
     until("10,000 dispositions", DEADLINE * 4, async || {
         let count = world.count(subjects::ALL_OCCURRENCES).await.map_err(|error| error.to_string())?;
         if count == 10_000 { Ok(()) } else { Err(count.to_string()) }

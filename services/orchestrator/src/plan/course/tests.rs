@@ -28,6 +28,7 @@ struct Case {
     failing: usize,
     last_rollback: Option<Timestamp>,
     alert_since: Timestamp,
+    about: Option<String>,
 }
 
 fn observed(image: &str) -> LedgerFact {
@@ -68,6 +69,7 @@ fn good() -> Case {
         failing: 1,
         last_rollback: None,
         alert_since: at(5),
+        about: Some(hash("web:v2")),
     }
 }
 
@@ -80,6 +82,7 @@ fn course(case: &Case) -> Course {
         sets: &case.sets,
         ledger: &case.ledger,
         alert_since: case.alert_since,
+        about: case.about.as_deref(),
         switch: case.switch.as_ref(),
         failing_workloads: case.failing,
         last_rollback: case.last_rollback,
@@ -128,6 +131,13 @@ fn each_refusal_has_its_reason() {
 }
 
 #[test]
+fn an_alert_about_another_version_says_nothing_of_this_one() {
+    let case = Case { about: Some(hash("web:v1")), ..good() };
+    assert_eq!(word(&case), "no_recent_change");
+    assert_eq!(word(&Case { about: None, ..good() }), "roll to web:v1");
+}
+
+#[test]
 fn what_cannot_be_done_comes_before_what_may_not() {
     let mut case = good();
     case.workload["metadata"]["annotations"] = json!({});
@@ -171,6 +181,6 @@ fn a_ledger_that_has_not_caught_up_is_helped_by_the_replica_sets() {
 
 #[test]
 fn an_object_without_anything_in_it_still_has_a_course() {
-    let case = Case { workload: json!({}), ledger: LedgerView::default(), ..good() };
+    let case = Case { workload: json!({}), ledger: LedgerView::default(), about: None, ..good() };
     assert_eq!(word(&case), "no_recent_change");
 }
