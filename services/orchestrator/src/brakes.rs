@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     fn with(metadata: Value) -> Object {
-        Object::new(json!({ "metadata": metadata }))
+        Object::new(Value::Object([("metadata".to_owned(), metadata)].into_iter().collect()))
     }
 
     fn minutes(count: i64) -> Timestamp {

@@ -115,6 +115,7 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "protobuf fields are options")]
     fn proto(minute: i64) -> Option<prost_types::Timestamp> {
         Some(contracts::time::to_proto(at(minute)))
     }

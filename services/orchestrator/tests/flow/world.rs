@@ -54,13 +54,12 @@ pub(crate) async fn start(settings: Settings) -> anyhow::Result<World> {
 /// A world in which nothing runs yet.
 pub(crate) async fn still(settings: Settings) -> anyhow::Result<World> {
     let nats = Nats::start(NatsOptions { sync_always: true, ..NatsOptions::default() }).await?;
-    let (sim, kubeconfig, image) = match std::env::var_os("LASTGOOD_TEST_KUBECONFIG") {
-        Some(path) => (None, path.into(), "docker.io/local/pause:1"),
-        None => {
-            let sim = SimCluster::start(SimOptions::default()).await?;
-            let path = sim.kubeconfig_path().to_owned();
-            (Some(sim), path, "docker.io/local/web:v1")
-        }
+    let (sim, kubeconfig, image) = if let Some(path) = std::env::var_os("LASTGOOD_TEST_KUBECONFIG") {
+        (None, path.into(), "docker.io/local/pause:1")
+    } else {
+        let sim = SimCluster::start(SimOptions::default()).await?;
+        let path = sim.kubeconfig_path().to_owned();
+        (Some(sim), path, "docker.io/local/web:v1")
     };
     let kubernetes = Kubernetes { kubeconfig: Some(kubeconfig), ..Kubernetes::default() };
     let client = chassis::cluster::connect(&kubernetes).await?;
