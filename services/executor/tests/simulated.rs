@@ -12,13 +12,6 @@ use serde_json::json;
 use support::{SOON, World, map};
 use testbed::wait::until;
 
-async fn verified(world: &World, subject: &contracts::IncidentSubject) {
-    let check =
-        v1::SmokeTestFinished { check: "http".into(), verdict: v1::Verdict::Passed.into(), ..v1::SmokeTestFinished::default() };
-    world.execute(subject, Command::RecordCheck(check)).await;
-    world.execute(subject, Command::PassVerification).await;
-}
-
 fn index(types: &[&str], event_type: &str) -> usize {
     types.iter().position(|t| *t == event_type).unwrap_or_else(|| panic!("no {event_type} in {types:?}"))
 }
@@ -46,8 +39,9 @@ async fn the_whole_way() {
     assert_eq!(live["spec"]["replicas"], 3);
     assert_eq!(live["metadata"]["annotations"][INCIDENT], subject.incident.to_string());
     assert_eq!(world.our_writes("web").len(), 1);
+    println!("from the thread's opening to the accepted write: {:?}", world.announced_to_write(&subject, "web").await);
 
-    verified(&world, &subject).await;
+    world.verify(&subject).await;
     let Fact::OldResourcesCleaned(cleaned) = world.fact(&subject, "old_resources_cleaned").await else { panic!() };
     assert!(cleaned.cleaned.iter().any(|line| line.contains("ReplicaSet")), "{cleaned:?}");
     let live = world.deployment("web").await;

@@ -3,13 +3,17 @@
 //!
 //! Runs on the cluster of `LASTGOOD_TEST_KUBECONFIG` in a namespace of its own, which is deleted afterwards.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use contracts::IncidentSubject;
-use executor::strategies::INCIDENT;
+use contracts::v1::ServiceSwitch;
+use contracts::{Fact, IncidentSubject};
+use executor::cluster::Kind;
+use executor::strategies::{INCIDENT, STATUS};
 use serde_json::{Value, json};
 use support::{SOON, World};
 use testbed::wait::until;
@@ -91,11 +95,16 @@ impl Ground {
     async fn rolled_back(&self, name: &str, good: &Value, change: impl FnOnce(&mut contracts::v1::Plan)) -> IncidentSubject {
         let subject = self.world.plan(name, good, change).await;
         self.world.announce(&subject).await;
-        self.world.fact(&subject, "traffic_shifted").await;
+        let Fact::TrafficShifted(shifted) = self.world.fact(&subject, "traffic_shifted").await else { panic!() };
+        println!("{name}: {:?}", shifted.services);
         let live = self.world.deployment(name).await;
         assert_eq!(live["spec"]["template"], good["spec"]["template"]);
         assert_eq!(live["metadata"]["annotations"][INCIDENT], subject.incident.to_string());
         assert!(!live["metadata"]["managedFields"].to_string().contains("lastgood"), "our entry is gone");
+        if let Some(service) = self.world.cluster.get(Kind::Service, &self.world.namespace, name).await.unwrap() {
+            assert_eq!(service["spec"]["selector"], json!({"app": name, "version": "v1"}));
+            assert!(!service["metadata"]["managedFields"].to_string().contains("lastgood"), "our entry is gone");
+        }
         subject
     }
 
@@ -169,6 +178,17 @@ fn only_version_three(live: &Value, name: &str) {
     assert_eq!(template["spec"]["containers"][0]["env"].as_array().unwrap().len(), 2);
 }
 
+/// The status is written, seen by `kubectl describe`, and our entry is gone again.
+async fn finished(ground: &Ground, name: &str, subject: &IncidentSubject) {
+    ground.world.verify(subject).await;
+    ground.world.fact(subject, "old_resources_cleaned").await;
+    let live = ground.world.deployment(name).await;
+    assert!(!live["metadata"]["managedFields"].to_string().contains("lastgood"), "{}", live["metadata"]["managedFields"]);
+    assert!(live["metadata"]["annotations"][STATUS].as_str().is_some_and(|status| status.contains("rolled back")));
+    let described = ground.kubectl(&["describe", "deployment", name]).await;
+    assert!(described.contains("RolledBack") && described.contains("lastgood"), "{described}");
+}
+
 async fn way_forward(owner: Owner, name: &str) {
     let ground = Ground::start(name).await;
     if !ground.real && owner != Owner::ClientSide {
@@ -184,21 +204,45 @@ async fn way_forward(owner: Owner, name: &str) {
         ground.apply(owner, &version(&ground, &name, "v1")).await.unwrap();
         let good = ground.settled(&name).await;
         ground.apply(owner, &version(&ground, &name, "v2")).await.unwrap();
+        ground.apply(owner, &service(&ground, &name, "v2")).await.unwrap();
         ground.settled(&name).await;
+        let switch = switch(&ground, &name).await;
         let subject = ground
             .rolled_back(&name, &good, |plan| {
+                plan.service_switches = vec![switch];
                 if !recorded {
                     plan.managed_fields_json.clear();
                     plan.last_applied_template_json.clear();
                 }
             })
             .await;
-        // What an idle controller or a second apply of version 1 would do to it must not matter either.
-        assert!(ground.world.incident(&subject).await.superseded.is_none());
+        if recorded {
+            finished(&ground, &name, &subject).await;
+        }
         ground.apply(owner, &version(&ground, &name, "v3")).await.unwrap_or_else(|error| panic!("{owner:?} {round}: {error}"));
         only_version_three(&ground.world.deployment(&name).await, &name);
+        ground.apply(owner, &service(&ground, &name, "v3")).await.unwrap_or_else(|error| panic!("{owner:?} {round}: {error}"));
+        let live = ground.world.cluster.get(Kind::Service, &ground.world.namespace, &name).await.unwrap().unwrap();
+        assert_eq!(live["spec"]["selector"], json!({"app": name, "version": "v3"}));
     }
     ground.end().await;
+}
+
+/// A Service that pins this version.
+fn service(ground: &Ground, name: &str, version: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": ground.world.namespace},
+           "spec": {"selector": {"app": name, "version": version}, "ports": [{"port": 80, "targetPort": 8080, "protocol": "TCP"}]}})
+}
+
+async fn switch(ground: &Ground, name: &str) -> ServiceSwitch {
+    let live = ground.world.cluster.get(Kind::Service, &ground.world.namespace, name).await.unwrap().unwrap();
+    ServiceSwitch {
+        name: name.to_owned(),
+        uid: live["metadata"]["uid"].as_str().unwrap().to_owned(),
+        from_selector: support::map(&[("app", name), ("version", "v2")]),
+        shared_selector: support::map(&[("app", name)]),
+        to_selector: support::map(&[("app", name), ("version", "v1")]),
+    }
 }
 
 #[tokio::test]

@@ -11,12 +11,13 @@ mod write;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::bus::{Delivery, HandleError, Handler};
+use chassis::bus::{AppendError, Appended, Delivery, HandleError, Handler};
 use chassis::incidents::{ExecuteError, Executed, Incidents};
 use chassis::{Bus, Clock, ConsumerSpec, Lifecycle};
 use contracts::subjects::{cluster_facts_of_type, streams};
-use contracts::{DeadlineKind, IncidentSubject};
-use lastgood_core::incident::{Command, Incident, Phase, Recorded, evolve};
+use contracts::{DeadlineKind, Fact, IncidentSubject};
+use jiff::Timestamp;
+use lastgood_core::incident::{Command, Incident, Phase, Recorded, decide, evolve};
 use serde_json::Value;
 
 use crate::cluster::{ApiError, Cluster, Kind};
@@ -66,6 +67,8 @@ struct Case {
     incident: Incident,
     /// The sequence that the next load has to reach.
     at_least: u64,
+    /// The workload's last sequence as far as is known here: what the next append expects.
+    expected: u64,
 }
 
 impl Executor {
@@ -89,15 +92,21 @@ impl Executor {
         self.cluster.get(Kind::Deployment, &subject.workload.namespace, &subject.workload.name).await
     }
 
-    /// Decides and appends; `false` when the log has moved on and the caller is to load it again.
+    /// Decides and appends; `false` when the log has moved on and the case was loaded again.
     async fn tell(&self, case: &mut Case, command: Command) -> Result<bool, HandleError> {
-        let name = command.name();
-        match self.incidents.execute(&case.subject, Some(case.at_least), &command, self.clock.now()).await {
-            Ok(executed) => {
+        let (name, now) = (command.name(), self.clock.now());
+        if self.tell_at_once(case, &command, now).await? {
+            tracing::info!(incident = %case.subject, "{name}");
+            return Ok(true);
+        }
+        match self.incidents.execute(&case.subject, Some(case.at_least), &command, now).await {
+            Ok(Executed { facts, appended: Some(appended), before }) => {
                 tracing::info!(incident = %case.subject, "{name}");
-                case.take(&executed, self.clock.now());
+                case.incident = before.incident;
+                case.take(&facts, &appended, now);
                 Ok(true)
             }
+            Ok(_) => Ok(true),
             Err(ExecuteError::Refused(refusal)) => {
                 tracing::info!(incident = %case.subject, "{name}: {refusal}");
                 self.reload(case).await?;
@@ -107,9 +116,23 @@ impl Executor {
         }
     }
 
+    /// Appends what is decided on the case as it was last seen, which saves a read; `false` when that was not the latest.
+    async fn tell_at_once(&self, case: &mut Case, command: &Command, now: Timestamp) -> Result<bool, HandleError> {
+        let Ok(facts) = decide(&case.incident, command, now) else { return Ok(false) };
+        match self.incidents.append(&case.subject, case.expected, &facts).await {
+            Ok(appended) => {
+                case.take(&facts, &appended, now);
+                Ok(true)
+            }
+            Err(AppendError::Lost) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     async fn reload(&self, case: &mut Case) -> Result<(), HandleError> {
         let loaded = self.incidents.load(&case.subject, Some(case.at_least)).await?;
         case.at_least = case.at_least.max(loaded.incident.last_sequence);
+        case.expected = loaded.expected;
         case.incident = loaded.incident;
         Ok(())
     }
@@ -117,13 +140,11 @@ impl Executor {
 
 impl Case {
     /// Folds what was just appended, which saves a read.
-    fn take(&mut self, executed: &Executed, at: jiff::Timestamp) {
-        let Some(appended) = &executed.appended else { return };
-        let mut incident = executed.before.incident.clone();
-        for (sequence, fact) in (appended.first..).zip(&executed.facts) {
-            incident = evolve(incident, &Recorded { sequence, at, fact: fact.clone() });
+    fn take(&mut self, facts: &[Fact], appended: &Appended, at: Timestamp) {
+        for (sequence, fact) in (appended.first..).zip(facts) {
+            self.incident = evolve(std::mem::take(&mut self.incident), &Recorded { sequence, at, fact: fact.clone() });
         }
-        self.incident = incident;
+        self.expected = appended.last;
         self.at_least = self.at_least.max(appended.last);
     }
 }
@@ -144,9 +165,9 @@ impl Handler for Executor {
         let likely = matches!(event_type, "announced" | "rollback_planned");
         let early = async { if likely { Some(self.read(&subject).await) } else { None } };
         let (loaded, early) = tokio::join!(self.incidents.load(&subject, Some(delivery.sequence())), early);
-        let incident = loaded?.incident;
+        let (incident, expected) = loaded.map(|loaded| (loaded.incident, loaded.expected))?;
         let at_least = delivery.sequence().max(incident.last_sequence);
-        let mut case = Case { subject, incident, at_least };
+        let mut case = Case { subject, incident, at_least, expected };
         match duty(&case.incident) {
             Duty::Nothing => Ok(()),
             Duty::Rollback => self.roll_back(&mut case, early).await,

@@ -13,8 +13,8 @@ fn template(fields: &Value) -> Value {
     json!({"f:spec": {"f:template": fields}})
 }
 
-fn fields_of(managed: &Value, manager: &str) -> Value {
-    managed
+fn fields_of(entries: &Value, manager: &str) -> Value {
+    entries
         .as_array()
         .unwrap()
         .iter()

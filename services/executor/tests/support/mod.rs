@@ -1,7 +1,7 @@
 //! What the executor's tests share: a real NATS, a cluster, an executor in this process, and an incident to work on.
 //!
 //! Guarantee: every wait has a deadline. Must not: do what another service does, beyond the commands that it would give.
-#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses its own part of this")]
+#![allow(dead_code, clippy::unwrap_used, clippy::allow_attributes, reason = "each test binary uses its own part of this")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -170,6 +170,13 @@ impl World {
         subject
     }
 
+    /// The smoke tests passed: the executor may finish.
+    pub(crate) async fn verify(&self, subject: &IncidentSubject) {
+        let check = v1::SmokeTestFinished { check: "http".into(), verdict: v1::Verdict::Passed.into(), ..Default::default() };
+        self.execute(subject, Command::RecordCheck(check)).await;
+        self.execute(subject, Command::PassVerification).await;
+    }
+
     /// The chat thread is open: the executor may begin.
     pub(crate) async fn announce(&self, subject: &IncidentSubject) {
         self.execute(subject, Command::Announce(v1::Announced { channel: "c".into(), thread: "t".into() })).await;
@@ -214,6 +221,17 @@ impl World {
         })
         .await
         .unwrap()
+    }
+
+    /// How long it took from the fact that set the executor off to its write (simulated cluster).
+    pub(crate) async fn announced_to_write(&self, subject: &IncidentSubject, name: &str) -> jiff::SignedDuration {
+        let facts = self.incidents.load(subject, None).await.unwrap().facts;
+        let announced = facts.iter().find(|recorded| recorded.fact.event_type() == "announced").unwrap().at;
+        let path = format!("/deployments/{name}");
+        let journal = self.sim.as_ref().unwrap().journal();
+        let ours = |e: &&testbed::sim::JournalEntry| e.field_manager == "lastgood" && !e.dry_run && e.method == "PUT";
+        let write = journal.iter().filter(ours).find(|e| e.path.ends_with(&path) && e.status == 200).unwrap();
+        write.time.duration_since(announced)
     }
 
     /// The writes to the Deployment that were stored and are lastgood's (simulated cluster).
