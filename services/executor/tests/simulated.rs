@@ -16,7 +16,7 @@ fn index(types: &[&str], event_type: &str) -> usize {
     types.iter().position(|t| *t == event_type).unwrap_or_else(|| panic!("no {event_type} in {types:?}"))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_whole_way() {
     let world = World::simulated().await;
     world.service("web", &map(&[("app", "web")])).await;

@@ -166,3 +166,54 @@ fn what_the_server_stretched_between_our_writes_is_taken_back() {
     assert_eq!(fields_of(&managed, "kubectl-set"), Value::Null, "nothing of its own is left");
     assert_eq!(fields_of(&managed, "kubectl-client-side-apply"), json!({"f:env": {"k:{\"name\":\"A\"}": {}}, "f:image": {}}));
 }
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fields() -> impl proptest::strategy::Strategy<Value = Value> {
+        prop::collection::btree_set("f:[a-f]", 1..5).prop_map(|names| {
+            let map: serde_json::Map<String, Value> = names.into_iter().map(|name| (name, json!({}))).collect();
+            template(&Value::Object(map))
+        })
+    }
+
+    fn managed() -> impl proptest::strategy::Strategy<Value = Value> {
+        let manager = prop_oneof![Just(("helm", "Apply")), Just(("kubectl", "Apply")), Just(("kubectl-set", "Update"))];
+        prop::collection::btree_map(manager, fields(), 0..3).prop_map(|entries| {
+            let entries = entries.into_iter().zip(1..);
+            entries.map(|(((manager, operation), fields), time)| entry(manager, operation, time, &fields)).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn our_entry_goes_and_every_field_finds_an_owner(before in managed(), recorded in managed(), ours in fields()) {
+            // After our write nobody but us has what we changed.
+            let taken = FieldSet::parse(&ours);
+            let mut now: Vec<Value> = before.as_array().unwrap().clone();
+            for entry in &mut now {
+                let left: FieldSet = FieldSet::parse(&entry["fieldsV1"]).iter().filter(|p| !taken.contains(p)).cloned().collect();
+                entry["fieldsV1"] = left.to_value();
+            }
+            now.push(entry(MANAGER, "Update", 9, &ours));
+            let now = Value::from(now);
+            for (before, recorded) in [(Some(&before), Some(&recorded)), (None, Some(&recorded)), (Some(&before), None), (None, None)] {
+                let managed = release(Owners { now: &now, before, recorded }, TEMPLATE).unwrap();
+                prop_assert!(!is_ours_present(&managed));
+                let owned: Vec<FieldSet> = entries(&managed).into_iter().map(|e| e.fields).collect();
+                let anybody = principal(&[&others(before), &others(Some(&now)), &others(recorded)], TEMPLATE).is_some();
+                for path in taken.below(TEMPLATE).filter(|_| anybody) {
+                    prop_assert!(owned.iter().any(|fields| fields.contains(path)), "{path:?} has no owner in {managed}");
+                }
+                for kept in others(Some(&now)) {
+                    let after = entries(&managed).into_iter().find(|e| e.id() == kept.id()).map(|e| e.fields).unwrap_or_default();
+                    for path in kept.fields.below(TEMPLATE).filter(|path| path.len() > TEMPLATE.len()) {
+                        prop_assert!(after.contains(path), "{path:?} was lost in {managed}");
+                    }
+                }
+            }
+        }
+    }
+}
