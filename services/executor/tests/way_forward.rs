@@ -10,15 +10,16 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use contracts::v1::ServiceSwitch;
+use contracts::v1::{RollbackStarted, ServiceSwitch, Version};
 use contracts::{Fact, IncidentSubject};
 use executor::cluster::Kind;
-use executor::strategies::{INCIDENT, STATUS};
+use executor::strategies::{self, INCIDENT, STATUS, Stamp};
+use lastgood_core::incident::Command;
 use serde_json::{Value, json};
 use support::{SOON, World};
 use testbed::wait::until;
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
+use tokio::process;
 
 /// How the owner puts versions in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +118,7 @@ impl Ground {
 }
 
 async fn kubectl(kubeconfig: &Path, arguments: &[&str], input: Option<&Value>) -> Result<String, String> {
-    let mut child = Command::new("kubectl")
+    let mut child = process::Command::new("kubectl")
         .env("KUBECONFIG", kubeconfig)
         .args(arguments)
         .stdin(Stdio::piped())
@@ -286,6 +287,52 @@ async fn mixed_owners_go_on() {
         ground.rolled_back(name, &good, |_| {}).await;
         ground.apply(next, &version(&ground, name, "v3")).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         only_version_three(&ground.world.deployment(name).await, name);
+    }
+    ground.end().await;
+}
+
+/// The executor died after its write and before it let go: the next one finds the entry and gives the fields to their owners.
+#[tokio::test]
+async fn a_crash_between_the_two_writes_is_made_good() {
+    let ground = Ground::start("crash").await;
+    if !ground.real {
+        println!("NOT RUN: managedFields need a real API server (set LASTGOOD_TEST_KUBECONFIG)");
+        return;
+    }
+    let world = &ground.world;
+    for (name, owner) in [("crash-csa", Owner::ClientSide), ("crash-ssa", Owner::ServerSide)] {
+        ground.apply(owner, &version(&ground, name, "v1")).await.unwrap();
+        let good = ground.settled(name).await;
+        ground.apply(owner, &version(&ground, name, "v2")).await.unwrap();
+        let bad = ground.settled(name).await;
+        let subject = world.plan(name, &good, |_| {}).await;
+        let plan = support::plan(&good, &bad, world.clock.now());
+        let hash = |version: Option<Version>| version.unwrap().template_hash;
+        let intent = RollbackStarted {
+            attempt: 1,
+            workload_uid: plan.workload_uid.clone(),
+            workload_generation: plan.workload_generation,
+            template_hash: hash(plan.from.clone()),
+            target_template_hash: hash(plan.to.clone()),
+        };
+        world.execute(&subject, Command::StartAttempt(intent)).await;
+        let stamp = Stamp { incident: subject.incident, attempt: 1, yields: None };
+        let object = strategies::restore(&bad, &plan, &stamp).unwrap();
+        let written = world.cluster.put(Kind::Deployment, &world.namespace, name, &object, false).await.unwrap();
+        assert!(written["metadata"]["managedFields"].to_string().contains("\"lastgood\""), "our entry is there");
+        world.announce(&subject).await;
+    }
+    world.start_executor();
+    for (name, owner) in [("crash-csa", Owner::ClientSide), ("crash-ssa", Owner::ServerSide)] {
+        until(&format!("{name} let go"), SOON, || async {
+            let live = world.deployment(name).await;
+            let managed = live["metadata"]["managedFields"].to_string();
+            (!managed.contains("lastgood")).then_some(()).ok_or(managed)
+        })
+        .await
+        .unwrap();
+        ground.apply(owner, &version(&ground, name, "v3")).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        only_version_three(&world.deployment(name).await, name);
     }
     ground.end().await;
 }
