@@ -16,6 +16,9 @@ use crate::decision::{Engine, Prefetched, fold};
 /// The events that an undecided incident may have stopped at.
 pub const WAKES: [&str; 3] = ["anomaly_detected", "current_version_identified", "previous_version_found"];
 
+/// When to look again after an incident that is just being decided.
+const BEING_DECIDED: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Handles [`WAKES`].
 pub struct Resume {
     engine: Engine,
@@ -37,7 +40,10 @@ impl Handler for Resume {
         if !is_undecided(&loaded.incident) {
             return Ok(());
         }
-        let pre = self.engine.prefetch(&subject.workload).await?;
+        let Some(_deciding) = self.engine.deciding.begin(subject.incident) else {
+            return Err(HandleError::retry(BEING_DECIDED, "the handler that opened it is deciding it"));
+        };
+        let pre = self.engine.prefetch(&subject.workload, Some(&subject)).await?;
         let Some((incident, expected)) = newest(&subject, &pre) else { return Ok(()) };
         let commands = self.engine.rest_of_decision(&subject, &incident, &pre).await?;
         let proposal = fold(&incident, &commands, self.engine.clock.now());

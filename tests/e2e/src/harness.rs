@@ -62,7 +62,9 @@ pub fn main(options: WorldOptions, cases: Vec<Case>, side_by_side: usize) -> Exi
         let (runtime, world) = (Arc::clone(&runtime), world.clone());
         Trial::test(case.name, move || {
             let world = world.ok_or("no world")?;
-            runtime.block_on((case.run)(Arc::clone(&world))).map_err(|error| Failed::from(format!("{error:#}{}", world.epilogue())))
+            runtime
+                .block_on((case.run)(Arc::clone(&world)))
+                .map_err(|error| Failed::from(format!("{error:#}{}", world.epilogue())))
         })
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());

@@ -15,5 +15,5 @@ fn main() -> ExitCode {
         brakes::the_pause_switch,
         brakes::a_mass_failure,
     ];
-    e2e::harness::main(WorldOptions::default(), cases, 1)
+    e2e::harness::main(WorldOptions::default().with_mass_failure_brake(), cases, 1)
 }

@@ -200,7 +200,8 @@ impl Journal {
 
     /// Waits until an incident has a plan or an end, and gives its state.
     pub async fn wait_decided(&self, incident: IncidentId, deadline: Duration) -> Result<Incident> {
-        let find = |journal: &Self| Some(journal.state(incident)).filter(|state| state.plan.is_some() || state.ending().is_some());
+        let find =
+            |journal: &Self| Some(journal.state(incident)).filter(|state| state.plan.is_some() || state.ending().is_some());
         let what = format!("a decision on {incident}");
         self.wait(&what, deadline, find, |journal| format!("{:?}", journal.event_types(incident))).await
     }
@@ -220,7 +221,8 @@ impl Journal {
     pub async fn wait_dismissed(&self, namespace: &str, deadline: Duration) -> Result<String> {
         let find = |journal: &Self| {
             let notifications = journal.notifications(namespace);
-            let ours: Vec<_> = notifications.iter().flat_map(|n| alerts_of(n, namespace)).map(|alert| &alert.fingerprint).collect();
+            let ours: Vec<_> =
+                notifications.iter().flat_map(|n| alerts_of(n, namespace)).map(|alert| &alert.fingerprint).collect();
             journal.entries().iter().find_map(|entry| match &entry.said {
                 Said::Occurrence(fingerprint, OccurrenceFact::OccurrenceDismissed(fact)) if ours.contains(&fingerprint) => {
                     Some(fact.reason.clone())

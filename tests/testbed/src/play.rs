@@ -17,19 +17,20 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::app::App;
+use crate::journal::Journal;
 use crate::load::Load;
 use crate::receivers::pagerduty::Page;
 use crate::receivers::slack::Message;
+use crate::tools;
 use crate::wait;
 use crate::world::World;
-use crate::tools;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 impl World {
     /// Users of the application: 20 requests a second to its Service, until dropped.
     pub async fn load(&self, app: &App) -> Result<Load> {
-        Ok(Load::start(&format!("{}/", app.url().await?), 20, Duration::from_secs(300))?)
+        Ok(Load::start(&format!("{}/", app.url().await?), 20, Duration::from_mins(5))?)
     }
 
     /// Fires an alert of this name on the application, as a rule in Prometheus would; it fires until resolved.
@@ -58,13 +59,14 @@ impl World {
     }
 
     /// How many notifications about this application were stored.
-    pub async fn alerts_heard(&self, app: &App) -> Result<usize> {
-        Ok(self.journal.notifications(&app.namespace).len())
+    #[must_use]
+    pub fn alerts_heard(&self, app: &App) -> usize {
+        self.journal.notifications(&app.namespace).len()
     }
 
     /// Waits until that many were stored.
     pub async fn wait_alerts_heard(&self, app: &App, count: usize, deadline: Duration) -> Result<()> {
-        let heard = |journal: &crate::journal::Journal| journal.notifications(&app.namespace).len();
+        let heard = |journal: &Journal| journal.notifications(&app.namespace).len();
         let what = format!("{count} notifications about {}", app.name);
         self.journal.wait(&what, deadline, |j| (heard(j) >= count).then_some(()), |j| format!("{} were heard", heard(j))).await
     }
@@ -150,7 +152,10 @@ impl World {
 
     async fn switch(&self, command: &str, reason: &str) -> Result<()> {
         let program = self.binaries.path("lastgood-orchestrator")?;
-        let run = tokio::process::Command::new(program).args([command, "--who", "sam", "--reason", reason]).envs(&self.env).output();
+        let mut run = tokio::process::Command::new(program);
+        // As a person's shell would have it: the service's configuration, and nothing of this test's.
+        run.env_clear().envs(&self.env).args([command, "--who", "sam", "--reason", reason]).kill_on_drop(true);
+        let run = run.output();
         let output = tokio::time::timeout(PATIENCE, run).await.context("the switch took too long")?.context("running it")?;
         if !output.status.success() {
             bail!("{command}: {}", String::from_utf8_lossy(&output.stderr));
@@ -190,7 +195,8 @@ pub struct EndpointWatch {
 
 impl EndpointWatch {
     /// The fewest ready endpoints since it began; ends the watch.
-    pub async fn fewest_ready(self) -> usize {
+    #[must_use]
+    pub fn fewest_ready(&self) -> usize {
         self.task.abort();
         self.fewest.load(Ordering::Relaxed)
     }

@@ -28,7 +28,7 @@ pub const SERVICES: [&str; 5] = ["alert-ingest", "orchestrator", "executor", "ve
 const INGEST_TOKEN: &str = "the-token-of-alertmanager";
 const SLACK_TOKEN: &str = "xoxb-testbed";
 /// How many workloads may fail at once before lastgood takes it for something else than bad deploys.
-const MASS_FAILURE: usize = 6;
+const MASS_FAILURE: usize = 12;
 
 /// What a world is made of.
 #[derive(Debug, Clone)]
@@ -51,7 +51,17 @@ impl Default for WorldOptions {
             kubeconfig: std::env::var_os("LASTGOOD_E2E_KUBECONFIG").filter(|path| !path.is_empty()).map(PathBuf::from),
             env: BTreeMap::new(),
             mass_failure: 100,
-            tags: vec!["v1", "v3", "v1-failing", "v2-failing", "v3-failing", "v1-never-ready", "v2-never-ready", "v2-crashing", "v1-unhealthy-smoke"],
+            tags: vec![
+                "v1",
+                "v3",
+                "v1-failing",
+                "v2-failing",
+                "v3-failing",
+                "v1-never-ready",
+                "v2-never-ready",
+                "v2-crashing",
+                "v1-unhealthy-smoke",
+            ],
             alertmanager_pair: true,
         }
     }
@@ -103,10 +113,9 @@ impl World {
     pub async fn start(options: WorldOptions) -> Result<Self> {
         let dir = TempDir::with_prefix("lastgood-world-").context("a directory for the world")?;
         let binaries = Binaries::build().await.context("building the services")?;
-        let (ground, nats) = tokio::try_join!(
-            Ground::start(&options),
-            async { Nats::start(NatsOptions { sync_always: true, ..NatsOptions::default() }).await.context("nats-server") }
-        )?;
+        let (ground, nats) = tokio::try_join!(Ground::start(&options), async {
+            Nats::start(NatsOptions { sync_always: true, ..NatsOptions::default() }).await.context("nats-server")
+        })?;
         let client = ground.client().await?;
         let (pagerduty, slack, webhook) =
             (PagerDuty::start().await?, Slack::start_with_token(SLACK_TOKEN).await?, Webhook::start().await?);
@@ -138,8 +147,24 @@ impl World {
         let journal = Journal::follow(&nats.url()).await?;
         let run = format!("{:x}{:04x}", std::process::id(), ports::free()?);
         Ok(Self {
-            journal, ground, nats, prometheus, alertmanager, peer, pagerduty, slack, webhook, client, services, binaries, ingest,
-            options, env, run, apps: AtomicU32::new(0), dir,
+            journal,
+            ground,
+            nats,
+            prometheus,
+            alertmanager,
+            peer,
+            pagerduty,
+            slack,
+            webhook,
+            client,
+            services,
+            binaries,
+            ingest,
+            options,
+            env,
+            run,
+            apps: AtomicU32::new(0),
+            dir,
         })
     }
 

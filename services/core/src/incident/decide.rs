@@ -189,7 +189,9 @@ fn tidy(state: &Incident, command: &Command) -> Result<Vec<Fact>, Refusal> {
 }
 
 fn join(state: &Incident, occurrences: &[v1::Occurrence]) -> Result<Vec<Fact>, Refusal> {
-    let new: Vec<_> = occurrences.iter().filter(|occurrence| !state.owns(&occurrence.fingerprint)).cloned().collect();
+    // One that had resolved and fires again is news: it has to resolve again before the incident can complete.
+    let is_new = |fingerprint: &str| !state.owns(fingerprint) || state.resolved.contains(fingerprint);
+    let new: Vec<_> = occurrences.iter().filter(|occurrence| is_new(&occurrence.fingerprint)).cloned().collect();
     if new.is_empty() {
         return Err(Refusal::AlreadySo);
     }

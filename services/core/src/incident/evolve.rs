@@ -1,6 +1,6 @@
 //! `evolve(state, fact) -> state`.
 //!
-//! Guarantees: total; a fact that is there twice changes nothing the second time. Must not: judge; what is on the log happened.
+//! Guarantees: total; a fact that follows itself changes nothing the second time. Must not: judge; what is on the log happened.
 
 use contracts::v1::{self, Audience, Outcome, Urgency};
 use contracts::{DeadlineKind, Fact};
@@ -40,6 +40,7 @@ pub(super) fn apply(state: &mut Incident, at: Timestamp, fact: &Fact) {
         Fact::OldResourcesCleaned(_) => state.cleaned = true,
         Fact::AlertJoined(f) => {
             state.joined_after_close |= state.closed.is_some();
+            state.resolved.retain(|resolved| !f.occurrences.iter().any(|occurrence| occurrence.fingerprint == *resolved));
             state.joined.extend(f.occurrences.iter().map(|occurrence| (occurrence.fingerprint.clone(), occurrence.clone())));
         }
         Fact::AlertResolved(f) => {

@@ -285,6 +285,18 @@ fn an_alert_on_the_restored_version_after_the_close_escalates_once() {
 }
 
 #[test]
+fn an_alert_that_fires_again_has_to_resolve_again() {
+    let mut case = Case::default().must(&to_mitigated()).must(&[
+        resolved("trigger"),
+        Command::JoinAlerts(vec![occurrence("trigger")]),
+        Command::UpdateStatus(v1::StatusUpdated::default()),
+        Command::CleanUp(v1::OldResourcesCleaned::default()),
+    ]);
+    assert_eq!(case.state.phase(), Phase::Mitigated);
+    assert_eq!(case.run(&resolved("trigger")).unwrap(), ["alert_resolved", "notification_requested"]);
+}
+
+#[test]
 fn every_notification_names_a_code_with_a_runbook_except_success() {
     let mut case = Case::default().must(&[open(), halt()]);
     assert_eq!(case.state.notices.values().next().unwrap().request.runbook, "mass-failure");

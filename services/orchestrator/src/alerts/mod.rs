@@ -194,7 +194,7 @@ impl Engine {
         match clues.first() {
             Some(Clue::Explicit(Kind::Deployment, namespace, name) | Clue::Workload(Kind::Deployment, namespace, name)) => {
                 let workload = self.workload_ref(Kind::Deployment, namespace, name);
-                let (correlation, pre) = futures::try_join!(looking, self.prefetch(&workload))?;
+                let (correlation, pre) = futures::try_join!(looking, self.prefetch(&workload, None))?;
                 let same = matches!(&correlation, Correlation::Found(found) if self.reference(found) == workload);
                 Ok((correlation, same.then_some(pre)))
             }

@@ -1,18 +1,18 @@
-//! New alerts of one workload: join its open incident, or open one and decide it in the same append.
+//! New alerts of one workload: join its open incident, or open one and decide it at once.
 //!
 //! Guarantees: the incident's facts and the occurrences' dispositions are stored together or not at all; an append that lost is decided
-//! again on what won. A version that lastgood restored opens no incident: its alerts join the one that restored it, closed as it may be.
+//! again on what won. The decision is a second append, because the mass failure brake has to see the opening. A version that lastgood restored opens no incident: its alerts join the one that restored it, closed as it may be.
 //! Must not: hold an incident back because the cluster can't be read on: it opens, people hear of it, and `resume` goes on.
 
-use chassis::bus::{Group, HandleError, NewEvent};
+use chassis::bus::{AppendError, Group, HandleError, NewEvent};
 use chassis::incidents::Loaded;
 use contracts::{IncidentSubject, OccurrenceFact, subjects, v1};
 use lastgood_core::incident::{Command, Incident};
 use lastgood_core::template;
 
-use super::{Heard, Note, TRIES, batch_len, contended, lost};
+use super::{Heard, Note, TRIES, batch_len, contended};
 use crate::correlate::Workload;
-use crate::decision::{Engine, Prefetched, fold, opening};
+use crate::decision::{Engine, Prefetched, Proposal, fold, opening};
 use crate::occurrences::{Meaning, meaning, occurrence};
 
 /// The annotation that names the incident whose executor wrote the workload last.
@@ -21,6 +21,7 @@ const INCIDENT: &str = "lastgood.dev/incident";
 const TEMPLATE: &str = "lastgood.dev/template";
 
 /// Where alerts go.
+#[derive(Clone)]
 struct Destination {
     subject: IncidentSubject,
     before: Incident,
@@ -47,7 +48,7 @@ impl Engine {
         while !alerts.is_empty() {
             let reads = match pre.take() {
                 Some(reads) => reads,
-                None => self.prefetch(&reference).await?,
+                None => self.prefetch(&reference, None).await?,
             };
             let rest = alerts.split_off(batch_len(alerts.iter()).min(alerts.len()));
             if self.settle_some(note, &workload, &reads, &alerts).await? {
@@ -75,34 +76,61 @@ impl Engine {
     ) -> Result<bool, HandleError> {
         let started = tokio::time::Instant::now();
         let occurrences: Vec<_> = alerts.iter().map(|heard| occurrence(note.source, &heard.alert)).collect();
+        let trigger = occurrences.first().cloned().unwrap_or_default();
         let to = self.destination(workload, reads.log.latest.as_ref());
-        let mut commands = Vec::new();
-        if to.opens {
-            let trigger = occurrences.first().cloned().unwrap_or_default();
-            commands.extend(opening(occurrences, self.settings.deadlines.recorded(), workload.object.uid()));
-            match self.decide(workload.kind, &workload.object, &trigger, note.heard_at, reads).await {
-                Ok(decided) => commands.extend(decided),
-                Err(error) => tracing::warn!(incident = %to.subject, %error, "can't decide yet; the incident opens meanwhile"),
-            }
+        let commands = if to.opens {
+            opening(occurrences, self.settings.deadlines.recorded(), workload.object.uid())
         } else {
-            commands.push(Command::JoinAlerts(occurrences));
-        }
+            vec![Command::JoinAlerts(occurrences)]
+        };
         let proposal = fold(&to.before, &commands, self.clock.now());
-        if let Some(refusal) = proposal.refused.first() {
-            tracing::warn!(incident = %to.subject, %refusal, "a part of the decision was refused");
-        }
+        warn_refused(&to, &proposal);
         let mut groups = Vec::with_capacity(alerts.len() + 1);
         if !proposal.facts.is_empty() {
             groups.push(self.incidents.group(&to.subject, to.expected, &proposal.facts));
         }
         groups.extend(alerts.iter().enumerate().map(|(index, heard)| self.disposition(&to, index, heard)));
-        if lost(self.bus.append(groups).await)? {
-            return Ok(false);
+        // Taken before the opening can wake `resume`, which would do the same work a second time.
+        let deciding = if to.opens { self.deciding.begin(to.subject.incident) } else { None };
+        let appended = match self.bus.append(groups).await {
+            Ok(appended) => appended,
+            Err(AppendError::Lost) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        tracing::info!(incident = %to.subject, alerts = alerts.len(), opened = to.opens, "alerts settled");
+        if deciding.is_some() {
+            let facts = u64::try_from(proposal.facts.len()).unwrap_or(u64::MAX);
+            let expected = appended.first.saturating_add(facts).saturating_sub(1);
+            let opened = Destination { before: proposal.after, expected, ..to.clone() };
+            // Whatever is left undecided here is `resume`'s: the opening woke it, and it looks again.
+            if let Err(error) = self.decide_opened(note, workload, &trigger, reads, &opened).await {
+                tracing::warn!(incident = %to.subject, %error, "can't decide yet; the incident is open meanwhile");
+            }
         }
-        let kinds = proposal.facts.iter().map(contracts::Fact::event_type).collect::<Vec<_>>().join(" ");
-        tracing::info!(incident = %to.subject, alerts = alerts.len(), opened = to.opens, facts = kinds, "alerts settled");
         self.count(note, &to, alerts.len(), started);
         Ok(true)
+    }
+
+    /// The decision of an incident that has just opened.
+    async fn decide_opened(
+        &self,
+        note: Note<'_>,
+        workload: &Workload,
+        trigger: &v1::Occurrence,
+        reads: &Prefetched,
+        opened: &Destination,
+    ) -> Result<(), HandleError> {
+        let mut reads = reads.clone();
+        reads.log.failing_workloads = self.failing_workloads(&opened.subject).await?;
+        let commands = self.decide(workload.kind, &workload.object, trigger, note.heard_at, &reads).await?;
+        let proposal = fold(&opened.before, &commands, self.clock.now());
+        warn_refused(opened, &proposal);
+        if !proposal.facts.is_empty() {
+            self.incidents.append(&opened.subject, opened.expected, &proposal.facts).await?;
+        }
+        let facts = proposal.facts.iter().map(contracts::Fact::event_type).collect::<Vec<_>>().join(" ");
+        tracing::info!(incident = %opened.subject, facts, "decided");
+        Ok(())
     }
 
     fn destination(&self, workload: &Workload, latest: Option<&(IncidentSubject, Loaded)>) -> Destination {
@@ -142,6 +170,12 @@ impl Engine {
             let waited = self.clock.now().duration_since(note.heard_at).as_secs_f64().max(0.0);
             metrics::histogram!("lastgood_alert_to_decision_seconds").record(waited);
         }
+    }
+}
+
+fn warn_refused(to: &Destination, proposal: &Proposal) {
+    if let Some(refusal) = proposal.refused.first() {
+        tracing::warn!(incident = %to.subject, %refusal, "a part of the decision was refused");
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Guarantees: what cannot be read is an outage, and then nothing is decided. Must not: append; who knows the expectation does.
 
+mod deciding;
 mod propose;
 mod reads;
 
@@ -22,6 +23,7 @@ use crate::correlate::Rules;
 use crate::ledger::{LedgerStore, LedgerView};
 use crate::plan::{Foreign, Inputs, Planned, Step, build, decide_course};
 
+pub use deciding::Deciding;
 pub use propose::{Proposal, course_commands, fold, opening};
 pub use reads::{LogReads, Prefetched};
 
@@ -43,6 +45,8 @@ pub struct Engine {
     pub rules: Arc<Rules>,
     /// The configuration.
     pub settings: Arc<Settings>,
+    /// The incidents that this process is deciding.
+    pub deciding: Deciding,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -60,6 +64,7 @@ impl Engine {
         Self {
             incidents: Incidents::new(bus.clone()),
             store: LedgerStore::new(bus.clone()),
+            deciding: Deciding::default(),
             clock: Arc::clone(bus.clock()),
             bus,
             cluster,

@@ -42,7 +42,10 @@ pub async fn a_version_that_serves_errors_is_put_right(world: &World) -> Result<
     serves(&app, "v1").await?;
 
     let description = world.kubectl(&["describe", "deployment", &app.name, "-n", &app.namespace]).await?;
-    ensure!(description.contains(&incident.incident.to_string()), "`kubectl describe` does not name the incident:\n{description}");
+    ensure!(
+        description.contains(&incident.incident.to_string()),
+        "`kubectl describe` does not name the incident:\n{description}"
+    );
     ensure!(description.contains("RolledBack"), "`kubectl describe` shows no event:\n{description}");
 
     let id = incident.incident.to_string();
@@ -115,7 +118,7 @@ pub async fn a_pinned_service_is_switched_without_a_gap(world: &World) -> Result
     world.raise(&app, "Errors").await?;
     let incident = opens(world, &app).await?;
     world.journal.wait_fact(incident.incident, "mitigated", ROLLOUT).await?;
-    let fewest = watch.fewest_ready().await;
+    let fewest = watch.fewest_ready();
     ensure!(fewest > 0, "the Service had a moment without a ready endpoint");
     world.resolve(&app, "Errors").await?;
     closes(world, &incident, Outcome::Completed).await?;

@@ -58,7 +58,7 @@ pub async fn an_alert_that_goes_on_opens_no_second_rollback(world: &World) -> Re
     closes(world, &incident, Outcome::Unresolved).await?;
     world.page(&incident.incident.to_string(), "team_lead", SOON).await?;
     // It repeats, as Alertmanager does for hours, and its start can move.
-    let heard = world.alerts_heard(&app).await?;
+    let heard = world.alerts_heard(&app);
     world.raise(&app, "Errors").await?;
     world.wait_alerts_heard(&app, heard + 2, ROLLOUT).await?;
     ensure!(world.journal.incidents(&app.namespace, &app.name).len() == 1, "no second incident");

@@ -115,8 +115,7 @@ pub async fn halts(world: &World, app: &App, reason: &str) -> Result<contracts::
 
 async fn unchanging(app: &App) -> Result<(Option<i64>, Option<BTreeMap<String, String>>)> {
     let deployment = app.deployment().await?;
-    let annotations = deployment.metadata.annotations.map(|all| {
-        all.into_iter().filter(|(key, _)| key.starts_with("lastgood.dev/")).collect()
-    });
+    let annotations =
+        deployment.metadata.annotations.map(|all| all.into_iter().filter(|(key, _)| key.starts_with("lastgood.dev/")).collect());
     Ok((deployment.metadata.generation, annotations))
 }

@@ -27,9 +27,9 @@ pub async fn verifier(world: &World) -> Result<()> {
     killed(world, "verifier", Some("traffic_shifted")).await
 }
 
-/// The notifier, when the plan is made.
+/// The notifier, when the thread is open and the rollback begins: the same thread is edited on.
 pub async fn notifier(world: &World) -> Result<()> {
-    killed(world, "notifier", Some("rollback_planned")).await
+    killed(world, "notifier", Some("rollback_started")).await
 }
 
 async fn killed(world: &World, service: &str, at: Option<&str>) -> Result<()> {

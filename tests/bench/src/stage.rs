@@ -1,0 +1,143 @@
+//! What a benchmark runs on: the simulated cluster, nats-server that flushes every write, receivers, and the services it needs.
+//!
+//! Guarantees: everything on loopback; all of it ends when the stage is dropped. No Prometheus and no Alertmanager: alerts are posted to
+//! alert-ingest directly, as they are to the program that lastgood is compared with, and nothing else takes the machine's time.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
+use serde_json::Value;
+use tempfile::TempDir;
+use testbed::nats::{Nats, NatsOptions};
+use testbed::ports;
+use testbed::receivers::{PagerDuty, Slack, Webhook};
+use testbed::services::{Binaries, Service};
+use testbed::sim::{SimCluster, SimOptions};
+
+/// A bearer token, as every installation should have one.
+const TOKEN: &str = "the-token-of-alertmanager";
+const SLACK_TOKEN: &str = "xoxb-bench";
+
+/// A stage that runs.
+pub(crate) struct Stage {
+    /// The bus.
+    pub(crate) nats: Nats,
+    /// The cluster.
+    pub(crate) cluster: SimCluster,
+    /// A client of it.
+    pub(crate) client: kube::Client,
+    /// The services by name.
+    pub(crate) services: BTreeMap<&'static str, Service>,
+    ingest: SocketAddr,
+    http: reqwest::Client,
+    _receivers: (PagerDuty, Slack, Webhook),
+    dir: TempDir,
+}
+
+impl Stage {
+    /// Brings it up with these services and this much more environment.
+    pub(crate) async fn start(services: &[&'static str], more: &[(&str, &str)]) -> Result<Self> {
+        let dir = TempDir::with_prefix("lastgood-bench-").context("a directory for the benchmark")?;
+        let binaries = Binaries::build().await.context("building the services")?;
+        let cluster = SimCluster::start(SimOptions::default()).await.context("the simulated cluster")?;
+        let client = cluster.client().await.context("a client of the cluster")?;
+        let nats = Nats::start(NatsOptions { sync_always: true, ..NatsOptions::default() }).await.context("nats-server")?;
+        let receivers = (PagerDuty::start().await?, Slack::start_with_token(SLACK_TOKEN).await?, Webhook::start().await?);
+        let ingest = loopback()?;
+        let mut env = environment(&receivers);
+        let mut set = |key: &str, value: String| env.insert(format!("LASTGOOD_{key}"), value);
+        set("NATS__URLS", nats.url());
+        set("KUBERNETES__KUBECONFIG", cluster.kubeconfig_path().display().to_string());
+        set("INGEST__LISTEN", ingest.to_string());
+        set("INGEST__BEARER_TOKEN", TOKEN.to_owned());
+        for (key, value) in more {
+            set(key, (*value).to_owned());
+        }
+        let services = start(services, &binaries, &env, dir.path()).await?;
+        Ok(Self { nats, cluster, client, services, ingest, http: http()?, _receivers: receivers, dir })
+    }
+
+    /// Posts a notification to alert-ingest over a connection that is kept, as Alertmanager keeps its own; done when it was accepted.
+    pub(crate) async fn post(&self, notification: &Value) -> Result<()> {
+        self.post_bytes(notification.to_string().into_bytes()).await
+    }
+
+    /// [`Stage::post`] of a body that is ready.
+    pub(crate) async fn post_bytes(&self, body: Vec<u8>) -> Result<()> {
+        let url = format!("http://{}/v1/alerts/alertmanager", self.ingest);
+        let request = self.http.post(url).bearer_auth(TOKEN).header("Content-Type", "application/json").body(body);
+        let answer = request.send().await.context("posting the alert")?;
+        let (status, said) = (answer.status(), answer.text().await.unwrap_or_default());
+        ensure!(status.is_success(), "alert-ingest: {status} {said}");
+        Ok(())
+    }
+
+    /// The directory for logs and files.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Ends the services in order, then the rest.
+    pub(crate) async fn stop(self) {
+        for service in self.services.values() {
+            // One that does not end in time is killed; the chassis' tests look at that.
+            let _ = service.terminate(Duration::from_secs(10)).await;
+        }
+        self.cluster.stop().await;
+    }
+}
+
+/// The HTTP client of both sides: no proxies, kept connections, 10 s a request.
+pub(crate) fn http() -> Result<reqwest::Client> {
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().context("an HTTP client")
+}
+
+/// A free address on loopback.
+pub(crate) fn loopback() -> Result<SocketAddr> {
+    Ok(SocketAddr::from(([127, 0, 0, 1], ports::free()?)))
+}
+
+/// The wall clock, which is the one clock of all parts of a benchmark.
+#[expect(clippy::disallowed_methods, reason = "what is measured is stamped by the clock of this machine in several processes")]
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// What all services get; each ignores the sections of the others.
+fn environment((pagerduty, slack, webhook): &(PagerDuty, Slack, Webhook)) -> BTreeMap<String, String> {
+    let pairs = [
+        ("TELEMETRY__LOG", "info".to_owned()),
+        // No limit that a benchmark's many rollbacks would meet; everything else is as it is installed.
+        ("ORCHESTRATOR__MASS_FAILURE__WORKLOADS", "1000000".to_owned()),
+        ("VERIFIER__STABILISATION", "500ms".to_owned()),
+        ("VERIFIER__LOOK_EVERY", "250ms".to_owned()),
+        ("NOTIFIER__PAGERDUTY__BASE_URL", pagerduty.url()),
+        ("NOTIFIER__PAGERDUTY__ON_CALL_ROUTING_KEY", "on_call".repeat(4) + "0000"),
+        ("NOTIFIER__PAGERDUTY__TEAM_LEAD_ROUTING_KEY", "teamlead".repeat(4)),
+        ("NOTIFIER__SLACK__BASE_URL", slack.url()),
+        ("NOTIFIER__SLACK__TOKEN", SLACK_TOKEN.to_owned()),
+        ("NOTIFIER__SLACK__CHANNEL", "C0INCIDENTS".to_owned()),
+        ("NOTIFIER__WEBHOOK", format!("[{{url: '{}/lastgood', secret: 'a-shared-secret'}}]", webhook.url())),
+    ];
+    pairs.into_iter().map(|(key, value)| (format!("LASTGOOD_{key}"), value)).collect()
+}
+
+async fn start(
+    names: &[&'static str],
+    binaries: &Binaries,
+    env: &BTreeMap<String, String>,
+    dir: &Path,
+) -> Result<BTreeMap<&'static str, Service>> {
+    let starting = names.iter().map(|&name| async move {
+        let admin = loopback()?;
+        let mut env: Vec<_> = env.clone().into_iter().collect();
+        env.push(("LASTGOOD_ADMIN__LISTEN".to_owned(), admin.to_string()));
+        let service = Service::start(&format!("lastgood-{name}"), binaries, env, dir, admin).await;
+        anyhow::Ok((name, service.with_context(|| format!("starting {name}"))?))
+    });
+    Ok(futures::future::try_join_all(starting).await?.into_iter().collect())
+}
