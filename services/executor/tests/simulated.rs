@@ -207,7 +207,14 @@ async fn a_pinned_service_never_has_zero_ready_endpoints() {
     let mut fewest = usize::MAX;
     let shifted = async {
         loop {
-            fewest = fewest.min(ready().await);
+            let now = ready().await;
+            if now == 0 && fewest > 0 {
+                let service = world.cluster.get(Kind::Service, "default", "pinned").await.unwrap().unwrap();
+                let pods = world.cluster.list(Kind::Pod, "default", "app=web").await.unwrap();
+                let pods: Vec<_> = pods.iter().map(|pod| pod["metadata"]["name"].as_str().unwrap_or_default()).collect();
+                println!("no ready endpoint with the selector {} and the pods {pods:?}", service["spec"]["selector"]);
+            }
+            fewest = fewest.min(now);
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
     };

@@ -48,9 +48,11 @@ impl Executor {
             bad_pods: std::collections::BTreeSet::new(),
             memory,
         };
-        let (mirror, released) = tokio::join!(
+        // Pinned Services are widened first of all: the bad pods start going now.
+        let (mirror, released, ()) = tokio::join!(
             Mirror::start(&self.cluster, &scope),
-            self.let_go(case, written, watching.memory.before.as_ref(), recorded.as_ref())
+            self.let_go(case, written, watching.memory.before.as_ref(), recorded.as_ref()),
+            self.widen_services(case, &watching.plan)
         );
         let mut mirror = match mirror {
             Ok(mirror) => mirror,

@@ -12,9 +12,18 @@ use crate::progress::{enough_restored, restored_ready};
 use crate::services::{SwitchStep, next_switch, with_selector};
 use crate::strategies::ownership::SELECTOR;
 use crate::view::{Labels, Service, View, labels};
-use contracts::v1::ServiceSwitch;
+use contracts::v1::{Plan, ServiceSwitch};
 
 impl Executor {
+    /// The first step of each switch, which waits for no pod; what fails here is done again with the first view.
+    pub(super) async fn widen_services(&self, case: &Case, plan: &Plan) {
+        let switches = plan.service_switches.iter().filter(|switch| !switch.shared_selector.is_empty());
+        let widened = futures::future::join_all(switches.map(|switch| self.switch_one(case, switch, false, false))).await;
+        for error in widened.into_iter().filter_map(Result::err) {
+            tracing::warn!(incident = %case.subject, %error, "a Service could not be widened at once");
+        }
+    }
+
     /// Takes each switch as far as the view allows.
     pub(super) async fn switch_services(&self, case: &Case, view: &View, watching: &mut Watching) -> Result<(), ApiError> {
         let (one, enough) =
