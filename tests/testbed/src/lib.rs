@@ -6,6 +6,7 @@
 
 pub mod alertmanager;
 pub mod app;
+pub mod demo;
 pub mod error;
 pub mod ground;
 pub mod journal;

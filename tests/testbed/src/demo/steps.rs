@@ -93,7 +93,8 @@ fn deciding(fact: &Fact, at: Timestamp) -> Option<Told> {
             say("n7 n8", "last good version", vec![found], Tone::Good)
         }
         Fact::PreviousVersionMissing(fact) => {
-            let considered = if fact.considered.is_empty() { vec!["no earlier version".to_owned()] } else { fact.considered.clone() };
+            let considered =
+                if fact.considered.is_empty() { vec!["no earlier version".to_owned()] } else { fact.considered.clone() };
             say("n7 n8", "no good version", considered, Tone::Bad)
         }
         Fact::RollbackPlanned(fact) => say("n9", "rollback planned", fact.plan.as_ref().map_or_else(Vec::new, plan), Tone::Plain),
@@ -163,17 +164,24 @@ fn proving(fact: &Fact) -> Option<Told> {
 fn people(fact: &Fact) -> Told {
     let (node, step, details, tone) = match fact {
         Fact::Announced(fact) if fact.thread.is_empty() => ("", "no chat thread", vec![fact.channel.clone()], Tone::Bad),
-        Fact::Announced(fact) => ("", "chat thread opened", vec![format!("in {}, before the first write", fact.channel)], Tone::People),
+        Fact::Announced(fact) => ("", "chat thread opened", vec![format!("in {}", fact.channel)], Tone::People),
         Fact::NotificationRequested(fact) => {
             let verb = if fact.urgency() == Urgency::Page { "page" } else { "tell" };
-            return (node_of(fact.audience()), format!("{verb} the {}", who(fact.audience())), vec![words(&fact.reason)], Tone::People);
+            return (
+                node_of(fact.audience()),
+                format!("{verb} the {}", who(fact.audience())),
+                vec![words(&fact.reason)],
+                Tone::People,
+            );
         }
         Fact::OnCallNotified(fact) => ("n4", "on-call told", vec![over(&fact.channel, &fact.reason)], Tone::People),
         Fact::Escalated(fact) => ("n21", "team lead told", vec![over(&fact.channel, &fact.reason)], Tone::People),
         Fact::NotificationFailed(fact) => {
             ("", "could not be told", vec![format!("{}: {}", who(fact.audience()), fact.error)], Tone::Bad)
         }
-        Fact::PersonActed(fact) => ("", did(fact.action()), vec![format!("{} (via {}): {}", fact.who, fact.via, fact.note)], Tone::People),
+        Fact::PersonActed(fact) => {
+            ("", did(fact.action()), vec![format!("{} (via {}): {}", fact.who, fact.via, fact.note)], Tone::People)
+        }
         Fact::IncidentClosed(fact) => {
             let tone = if fact.outcome() == Outcome::Completed { Tone::Good } else { Tone::Bad };
             let (outcome, reason) = (outcome(fact.outcome()), words(&fact.reason));
@@ -221,7 +229,8 @@ fn plan(plan: &v1::Plan) -> Vec<String> {
 }
 
 fn version(version: Option<&v1::Version>) -> String {
-    let images = version.map_or_else(Vec::new, |version| version.images.iter().map(|image| short(&image.image).to_owned()).collect());
+    let images =
+        version.map_or_else(Vec::new, |version| version.images.iter().map(|image| short(&image.image).to_owned()).collect());
     listed(&images, "unknown")
 }
 
@@ -267,10 +276,13 @@ mod tests {
         assert_eq!(raised(&opening).as_second(), 1_000);
         let lines = lines(&opening, raised(&opening));
         let lines: Vec<_> = lines.iter().flat_map(|line| line.paint(Look::new(120, false))).collect();
-        assert_eq!(lines, [
-            " +00:00.00         Prometheus alerts     HighErrorRate: half of it fails",
-            " +00:01.00  n2 n3  incident opened       told by alertmanager",
-        ]);
+        assert_eq!(
+            lines,
+            [
+                " +00:00.00         Prometheus alerts     HighErrorRate: half of it fails",
+                " +00:01.00  n2 n3  incident opened       told by alertmanager",
+            ]
+        );
         assert_eq!(raised(&at(v1::Mitigated {}, 5)).as_second(), 5);
     }
 
@@ -284,7 +296,7 @@ mod tests {
             strategy: "rolling".into(),
             from: version_of("x/web:v2"),
             to: version_of("x/web:v1"),
-            diff: (0..9).map(|n| format!("line {n}\n")).collect(),
+            diff: ["a line"; 9].join("\n"),
             ..v1::Plan::default()
         };
         let planned = painted(v1::RollbackPlanned { plan: Some(plan) });
@@ -316,7 +328,9 @@ mod tests {
 
     #[test]
     fn a_check_without_data_is_no_success() {
-        for (verdict, step) in [(Verdict::Passed, "check passed"), (Verdict::Failed, "check failed"), (Verdict::NoData, "saw nothing")] {
+        for (verdict, step) in
+            [(Verdict::Passed, "check passed"), (Verdict::Failed, "check failed"), (Verdict::NoData, "saw nothing")]
+        {
             let check = painted(v1::SmokeTestFinished { verdict: verdict.into(), ..Default::default() });
             assert!(check.contains(step), "{check}");
         }

@@ -38,7 +38,8 @@ pub fn addressed(page: &Page) -> (String, String) {
 pub fn page(page: &Page, look: Look) -> Vec<String> {
     let (audience, reason) = addressed(page);
     let severity = page.payload["severity"].as_str().unwrap_or_default();
-    let head = format!("PAGE to the {} · {severity} · {}", words(&audience).replace("on call", "on-call engineer"), words(&reason));
+    let head =
+        format!("PAGE to the {} · {severity} · {}", words(&audience).replace("on call", "on-call engineer"), words(&reason));
     let mut text = vec![page.summary().to_owned()];
     let details = &page.payload["custom_details"];
     for (key, shown) in DETAILS {
@@ -85,7 +86,8 @@ pub fn change(change: &Change, look: Look) -> Vec<String> {
 /// A thread as the channel shows it.
 #[must_use]
 pub fn thread(parent: &Message, replies: &[Message], look: Look) -> Vec<String> {
-    let head = format!("CHAT {} · one thread, edited {} times, {} replies", parent.channel, parent.versions.len() - 1, replies.len());
+    let head =
+        format!("CHAT {} · one thread, edited {} times, {} replies", parent.channel, parent.versions.len() - 1, replies.len());
     let mut lines = quoted(&head, 2, Tone::People, look);
     lines.extend(quoted(&spoken(parent), 2, Tone::Plain, look));
     for reply in replies {
@@ -161,20 +163,23 @@ mod tests {
             resolved_at: None,
         };
         assert_eq!(addressed(&got), ("on_call".to_owned(), "failed.pods_not_ready".to_owned()));
-        assert_eq!(page(&got, wide()), [
-            "  │ PAGE to the on-call engineer · critical · failed: pods not ready",
-            "  │ shop/web: it failed",
-            "  │ checks:",
-            "  │   smoke failed: 500",
-            "  │ pods:",
-            "  │   web-1: not ready (2 restarts)",
-            "  │     log: b",
-            "  │     log: c",
-            "  │     log: d",
-            "  │ serving now:",
-            "  │   web-0",
-            "  │ Runbook: runbooks/pods-not-ready.md",
-        ]);
+        assert_eq!(
+            page(&got, wide()),
+            [
+                "  │ PAGE to the on-call engineer · critical · failed: pods not ready",
+                "  │ shop/web: it failed",
+                "  │ checks:",
+                "  │   smoke failed: 500",
+                "  │ pods:",
+                "  │   web-1: not ready (2 restarts)",
+                "  │     log: b",
+                "  │     log: c",
+                "  │     log: d",
+                "  │ serving now:",
+                "  │   web-0",
+                "  │ Runbook: runbooks/pods-not-ready.md",
+            ]
+        );
     }
 
     #[test]
@@ -200,14 +205,16 @@ mod tests {
         };
         let blocks = json!([{"type": "header", "text": {"type": "plain_text", "text": "the title"}},
             {"type": "context", "elements": [{"type": "mrkdwn", "text": "small print"}]}]);
-        let long = (0..20).map(|n| format!("l{n}\n")).collect::<String>();
-        let lines = thread(&message(&["old", "new"], blocks), &[message(&["reply"], Value::Null), message(&[&long], Value::Null)], wide());
-        assert_eq!(lines[..4], [
-            "  │ CHAT C1 · one thread, edited 1 times, 2 replies",
-            "  │ the title",
-            "  │ small print",
-            "  │   ↳ reply",
-        ]);
+        let long = ["a line"; 20].join("\n");
+        let lines = thread(
+            &message(&["old", "new"], blocks),
+            &[message(&["reply"], Value::Null), message(&[&long], Value::Null)],
+            wide(),
+        );
+        assert_eq!(
+            lines[..4],
+            ["  │ CHAT C1 · one thread, edited 1 times, 2 replies", "  │ the title", "  │ small print", "  │   ↳ reply",]
+        );
         assert_eq!(lines.last().map(String::as_str), Some("  │     … 4 more lines"));
     }
 }
