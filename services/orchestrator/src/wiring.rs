@@ -19,20 +19,28 @@ use crate::undeliverable::Undeliverable;
 /// Notifications handled at the same time.
 const NOTIFICATIONS: usize = 16;
 
+/// How long after a crash another replica, or the restarted one, takes over what was under way: well within `deadlines.decide`. Work that
+/// takes longer is safe, since the chassis says meanwhile that it is in progress.
+const TAKEN_OVER_AFTER: Duration = Duration::from_secs(6);
+
 /// Starts all consumers.
 pub fn consume(engine: &Engine, life: &Lifecycle) {
     let start = |spec: ConsumerSpec, handler: Arc<dyn Handler>| engine.bus.consume(spec, handler, life);
-    let incidents = |durable: &str, filters: Vec<String>| ConsumerSpec::new(streams::INCIDENTS, durable, filters);
+    let incidents = |durable: &str, filters: Vec<String>| {
+        let mut spec = ConsumerSpec::new(streams::INCIDENTS, durable, filters);
+        spec.ack_wait = TAKEN_OVER_AFTER;
+        spec
+    };
     let mut alerts = ConsumerSpec::new(streams::ALERTS, "orchestrator-alerts", vec![subjects::ALL_ALERTS.to_owned()]);
     alerts.max_in_flight = NOTIFICATIONS;
-    // A storm's notification takes a while; the chassis says meanwhile that it is in progress.
-    alerts.ack_wait = Duration::from_mins(1);
+    alerts.ack_wait = TAKEN_OVER_AFTER;
     start(alerts, Arc::new(AlertHandler::new(engine.clone())));
     let wakes = WAKES.map(subjects::facts_of_type).to_vec();
     start(incidents("orchestrator-resume", wakes), Arc::new(Resume::new(engine.clone())));
     let all = vec![subjects::ALL_INCIDENTS.to_owned()];
     start(incidents("orchestrator-deadlines", all), Arc::new(Schedule::new(engine.clone())));
-    let fired = ConsumerSpec::new(streams::TIMERS, "orchestrator-timers", vec![subjects::ALL_FIRED.to_owned()]);
+    let mut fired = ConsumerSpec::new(streams::TIMERS, "orchestrator-timers", vec![subjects::ALL_FIRED.to_owned()]);
+    fired.ack_wait = TAKEN_OVER_AFTER;
     start(fired, Arc::new(Fired::new(engine.incidents.clone())));
     let rolled_back = RolledBack { store: engine.store.clone(), incidents: engine.incidents.clone() };
     start(incidents("orchestrator-ledger", vec![subjects::facts_of_type("rollback_started")]), Arc::new(rolled_back));
