@@ -49,6 +49,12 @@ impl<'a> Follow<'a> {
         lock(&self.apps).clone()
     }
 
+    /// Waits until two seconds of the users' are counted.
+    pub async fn two_seconds(&self, users: &Users) -> Result<()> {
+        let counted = || async { (users.seconds().len() >= 2).then_some(()) };
+        Ok(wait::until("users being counted", Duration::from_secs(30), counted).await?)
+    }
+
     /// Makes an application.
     pub async fn app(&self, name: &str, options: AppOptions) -> Result<App> {
         let app = self.world.app(name, options).await?;
@@ -169,6 +175,7 @@ impl<'a> Follow<'a> {
         self.stage.gap();
         if pages.is_empty() {
             self.stage.say(Tone::Good, "The pager stayed silent: no page to anybody.");
+            self.stage.gap();
         }
         for page in &pages {
             self.stage.lines(told::page(page, look));

@@ -8,7 +8,7 @@ use owo_colors::{OwoColorize as _, Style};
 /// The narrowest and the widest line.
 const WIDTHS: (usize, usize) = (80, 120);
 /// The columns before a line's details.
-const INDENT: usize = 41;
+const INDENT: usize = 42;
 
 /// What the terminal takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Line {
         let room = look.width - INDENT;
         let mut details = self.details.iter().flat_map(|detail| wrap(detail, room));
         let first = details.next().unwrap_or_default();
-        let (clock, node) = (format!("{clock:>10}"), format!("{:<6}", self.node));
+        let (clock, node) = (format!("{clock:>10}"), format!("{:<7}", self.node));
         let step = format!("{:<21}", self.step);
         let head = format!(
             "{}  {} {} {first}",
@@ -130,8 +130,9 @@ pub fn cells(text: &str) -> usize {
 fn cell(sign: char) -> usize {
     match u32::from(sign) {
         0..0x20 | 0x200B..=0x200F | 0xFE00..=0xFE0F => 0,
-        0x1100..=0x115F | 0x23E9..=0x23EC | 0x2705 | 0x274C | 0x2E80..=0xA4CF | 0xAC00..=0xD7A3 | 0xFF00..=0xFF60 => 2,
-        0x1F000.. => 2,
+        0x1100..=0x115F | 0x23E9..=0x23EC | 0x2705 | 0x274C | 0x2E80..=0xA4CF | 0xAC00..=0xD7A3 | 0xFF00..=0xFF60 | 0x1F000.. => {
+            2
+        }
         _ => 1,
     }
 }
@@ -144,13 +145,16 @@ pub fn wrap(text: &str, room: usize) -> Vec<String> {
 
 fn wrap_line(line: &str, room: usize) -> Vec<String> {
     let clean: String = line.replace('\t', "  ").chars().filter(|sign| !sign.is_control()).collect();
-    let margin = clean.chars().take_while(|sign| *sign == ' ').count().min(room / 2);
-    let margin = " ".repeat(margin);
+    // A list's arrow hangs: what follows on other lines stands under its text.
+    let margin = clean.chars().take_while(|sign| [' ', '↳'].contains(sign)).count().min(room / 2);
+    let (start, margin) = (clean.chars().take(margin).collect::<String>(), " ".repeat(margin));
+    let text: String = clean.chars().skip(margin.len()).collect();
     let mut lines = Vec::new();
-    let mut current = margin.clone();
-    for word in clean.split(' ').filter(|word| !word.is_empty()) {
+    let mut current = start.clone();
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
         let mut word = word;
-        let glue = usize::from(current.len() > margin.len());
+        let begun = |current: &str| *current != *margin && *current != *start;
+        let glue = usize::from(begun(&current));
         if cells(&current) + glue + cells(word) > room && glue == 1 {
             lines.push(std::mem::replace(&mut current, margin.clone()));
         }
@@ -160,12 +164,12 @@ fn wrap_line(line: &str, room: usize) -> Vec<String> {
             current.clone_from(&margin);
             word = rest;
         }
-        if current.len() > margin.len() {
+        if begun(&current) {
             current.push(' ');
         }
         current.push_str(word);
     }
-    if current.len() > margin.len() || lines.is_empty() {
+    if current != margin || lines.is_empty() {
         lines.push(current);
     }
     lines
@@ -215,13 +219,16 @@ mod tests {
     fn colour_only_where_it_is_welcome() {
         let line = Line { at: None, node: "n5", step: "closed".to_owned(), details: Vec::new(), tone: Tone::Good };
         assert!(line.paint(Look::new(80, true)).concat().contains('\u{1b}'));
-        assert_eq!(line.paint(Look::new(80, false)), ["            n5     closed"]);
+        assert_eq!(line.paint(Look::new(80, false)), ["            n5      closed"]);
     }
 
     #[test]
     fn words_stay_whole_and_margins_stay() {
         assert_eq!(wrap("  one two three", 9), ["  one two", "  three"]);
         assert_eq!(wrap("a\nb", 9), ["a", "b"]);
+        assert_eq!(wrap(" ↳ one two", 8), [" ↳ one", "   two"]);
+        assert_eq!(wrap("", 9), Vec::<String>::new());
+        assert_eq!(wrap("   ", 9), ["   "]);
         assert_eq!(wrap("abcdefghijk lm", 5), ["abcde", "fghij", "k lm"]);
         assert_eq!(wrap("\u{1b}[31mred", 20), ["[31mred"]);
     }

@@ -35,6 +35,8 @@ use crate::world::{SERVICES, World, WorldOptions};
 const STORIES_WITHIN: (Duration, Duration) = (Duration::from_mins(10), Duration::from_mins(20));
 /// How long the world may take to come up; a real cluster is given images first.
 const WORLD_WITHIN: (Duration, Duration) = (Duration::from_mins(3), Duration::from_mins(30));
+/// How long lastgood waits for somebody to acknowledge a page.
+const ACKNOWLEDGE: &str = "8s";
 /// How long the end may take.
 const END_WITHIN: Duration = Duration::from_mins(1);
 /// The exit status after Ctrl-C, as shells have it.
@@ -86,6 +88,10 @@ pub async fn run(options: DemoOptions) -> Result<ExitCode> {
     Ok(code)
 }
 
+const fn rollback_within(options: &DemoOptions) -> &'static str {
+    if options.kubeconfig.is_some() { "45s" } else { "20s" }
+}
+
 fn pick((simulated, real): (Duration, Duration), options: &DemoOptions) -> Duration {
     if options.kubeconfig.is_some() { real } else { simulated }
 }
@@ -111,7 +117,11 @@ async fn set_up(stage: Stage, options: &DemoOptions) -> Result<World> {
         let started = tokio::time::timeout(within, World::start(world_options(options))).await;
         started.with_context(|| format!("not up within {within:?}"))?
     };
-    Box::pin(stage.long(&what, starting)).await
+    let world = Box::pin(stage.long(&what, starting)).await?;
+    let rollback = rollback_within(options);
+    let note = format!("Deadlines are short, for watching: {rollback} for a rollback, {ACKNOWLEDGE} to acknowledge a page.");
+    stage.say(Tone::Quiet, &note);
+    Ok(world)
 }
 
 fn world_options(options: &DemoOptions) -> WorldOptions {
@@ -119,8 +129,7 @@ fn world_options(options: &DemoOptions) -> WorldOptions {
     tags.sort_unstable();
     tags.dedup();
     // Short, because people watch: what nobody acknowledges, and pods that never get ready.
-    let rollback = if options.kubeconfig.is_some() { "45s" } else { "20s" };
-    let env = [("ACKNOWLEDGE", "8s"), ("ROLLBACK", rollback)];
+    let env = [("ACKNOWLEDGE", ACKNOWLEDGE), ("ROLLBACK", rollback_within(options))];
     let env = env.map(|(key, value)| (format!("LASTGOOD_ORCHESTRATOR__DEADLINES__{key}"), value.to_owned()));
     WorldOptions { kubeconfig: options.kubeconfig.clone(), env: BTreeMap::from(env), tags, ..WorldOptions::default() }
 }

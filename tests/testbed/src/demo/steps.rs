@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use lastgood_core::incident::Recorded;
 
 use super::look::{Line, Tone};
+use crate::real_cluster::REPOSITORY;
 
 /// Lines of a plan's difference that are shown.
 const DIFF: usize = 6;
@@ -29,7 +30,13 @@ pub fn lines(recorded: &Recorded, raised: Timestamp) -> Vec<Line> {
         let details = vec![format!("{}: {summary}", trigger.alert_name)];
         lines.push(Line { at: Some(0), node: "", step: "Prometheus alerts".to_owned(), details, tone: Tone::Bad });
     }
-    lines.push(Line { at, node, step, details: details.into_iter().filter(|detail| !detail.is_empty()).collect(), tone });
+    lines.push(Line {
+        at,
+        node,
+        step,
+        details: details.iter().filter(|detail| !detail.is_empty()).map(|detail| brief(detail)).collect(),
+        tone,
+    });
     lines
 }
 
@@ -69,10 +76,17 @@ pub fn short(image: &str) -> &str {
     image.rsplit('/').next().unwrap_or(image)
 }
 
+/// A text without the registry and folder of the test workload's images, which say nothing to the reader.
+fn brief(text: &str) -> String {
+    let folder = REPOSITORY.strip_suffix(short(REPOSITORY)).unwrap_or_default();
+    text.replace(folder, "")
+}
+
 fn told(fact: &Fact, at: Timestamp) -> Told {
     deciding(fact, at).or_else(|| acting(fact)).or_else(|| proving(fact)).unwrap_or_else(|| people(fact))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "its callers answer an option, and this keeps their arms short")]
 fn say(node: &'static str, step: &str, details: Vec<String>, tone: Tone) -> Option<Told> {
     Some((node, step.to_owned(), details, tone))
 }
@@ -256,9 +270,9 @@ mod tests {
         lines.iter().flat_map(|line| line.paint(Look::new(120, false))).collect::<Vec<_>>().join("\n")
     }
 
-    fn version_of(image: &str) -> Option<v1::Version> {
+    fn version_of(image: &str) -> v1::Version {
         let images = vec![v1::ContainerImage { container: "web".into(), image: image.into() }];
-        Some(v1::Version { images, ..v1::Version::default() })
+        v1::Version { images, ..v1::Version::default() }
     }
 
     #[test]
@@ -279,8 +293,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                " +00:00.00         Prometheus alerts     HighErrorRate: half of it fails",
-                " +00:01.00  n2 n3  incident opened       told by alertmanager",
+                " +00:00.00          Prometheus alerts     HighErrorRate: half of it fails",
+                " +00:01.00  n2 n3   incident opened       told by alertmanager",
             ]
         );
         assert_eq!(raised(&at(v1::Mitigated {}, 5)).as_second(), 5);
@@ -289,13 +303,13 @@ mod tests {
     #[test]
     fn the_telling_details_show() {
         let changed_at = Some(contracts::time::to_proto(Timestamp::from_second(999).unwrap()));
-        let version = version_of("docker.io/lastgood/workload:v2-failing");
+        let version = Some(version_of("docker.io/lastgood/workload:v2-failing"));
         let now = painted(v1::CurrentVersionIdentified { version, changed_at, ..Default::default() });
         assert!(now.contains("+00:07.00  n6") && now.contains("workload:v2-failing, rolled out 8 s before"), "{now}");
         let plan = v1::Plan {
             strategy: "rolling".into(),
-            from: version_of("x/web:v2"),
-            to: version_of("x/web:v1"),
+            from: Some(version_of("x/web:v2")),
+            to: Some(version_of("x/web:v1")),
             diff: ["a line"; 9].join("\n"),
             ..v1::Plan::default()
         };

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::follow::Follow;
 use super::look::Tone;
+use super::steps::short;
 use super::users::Users;
 use super::verdict::Expected;
 use crate::app::{App, AppOptions};
@@ -23,6 +24,8 @@ use crate::real_cluster::image;
 const ROLLOUT: Duration = Duration::from_mins(2);
 /// How long a person takes to be there.
 const SOON: Duration = Duration::from_mins(1);
+/// What a person takes from the page to the acknowledgement; less than lastgood waits for it.
+const REACTION: Duration = Duration::from_secs(2);
 /// The variable after whose second the test workload never becomes ready.
 const READY_BEFORE: &str = "READY_BEFORE";
 /// In the year 2100.
@@ -66,7 +69,7 @@ pub struct Story {
 pub const STORIES: [Story; 4] = [
     Story {
         number: 1,
-        title: "a bad version is put right",
+        title: "a bad version, put right",
         intro: "Version 1 has proved itself. Version 2 passes its readiness probe and answers every request with an error. \
                 lastgood has to put version 1 back, prove it, and wake nobody.",
         app: "checkout",
@@ -100,7 +103,7 @@ pub const STORIES: [Story; 4] = [
     },
     Story {
         number: 2,
-        title: "nothing good to go back to",
+        title: "nothing to go back to",
         intro: "The version before was never seen healthy, so going back to it would be a guess. lastgood has to halt, change \
                 nothing, and page the on-call engineer, who acknowledges.",
         app: "basket",
@@ -158,7 +161,7 @@ pub const STORIES: [Story; 4] = [
     },
     Story {
         number: 4,
-        title: "version 1 never gets ready",
+        title: "pods never get ready",
         intro: "Version 1 was healthy and cannot start any more: what it needs is gone. lastgood has to say that the rollback \
                 failed, why, and which pods serve now. Nobody acknowledges the page, so it goes on to the team lead.",
         app: "payment",
@@ -214,12 +217,19 @@ impl Story {
         if self.past == Past::CannotReturn {
             world.wait_until(until + 1).await;
             stage.note("", "version 1 keeps serving, and a new pod of it would not become ready any more", Tone::Quiet);
-        } else if self.past == Past::Proved {
+        }
+        if self.past == Past::NeverReady {
+            follow.two_seconds(&users).await?;
+        } else {
             follow.quiet_second(&users).await?;
         }
         let rolled_out = super::now();
         self.second_version(&app).await?;
-        stage.note("version 2 rolled out", &format!("{}, while users send 20 requests a second", image(BAD)), Tone::Plain);
+        stage.note(
+            "version 2 rolled out",
+            &format!("{}, while users send 20 requests a second", short(&image(BAD))),
+            Tone::Plain,
+        );
         let opens = world.journal.wait_incident(&app.namespace, &app.name, 0, SOON);
         let ready = async {
             // The alert may be faster than the rollout; then there is nothing to say.
@@ -236,7 +246,7 @@ impl Story {
         let wait = |what: &'static str, wanted: fn(&LedgerFact) -> bool| {
             journal.wait_ledger_count(&app.namespace, &app.name, what, ROLLOUT, 1, wanted)
         };
-        let of = format!("{} in namespace {}", image(self.first), app.namespace);
+        let of = format!("{} in namespace {}", short(&image(self.first)), app.namespace);
         if self.past == Past::NeverReady {
             wait("version_observed", |fact| matches!(fact, LedgerFact::VersionObserved(_))).await?;
             follow.stage.note("version 1 deployed", &format!("{of}; no pod of it becomes ready"), Tone::Bad);
@@ -261,6 +271,7 @@ impl Story {
     pub async fn person(&self, follow: &Follow<'_>, incident: &IncidentSubject) -> Result<()> {
         if self.acknowledged {
             follow.world.page(&incident.incident.to_string(), "on_call", SOON).await?;
+            tokio::time::sleep(REACTION).await;
             follow.world.acknowledge(incident).await?;
         }
         Ok(())

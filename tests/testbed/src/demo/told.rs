@@ -68,7 +68,10 @@ fn item(value: &Value) -> Vec<String> {
         vec![name.to_owned()]
     } else if value["pod"].is_string() {
         let head = format!("{}: {} ({} restarts)", say("pod"), say("reason"), value["restarts"]);
-        let logs: Vec<_> = value["last_log_lines"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let logs = match &value["last_log_lines"] {
+            Value::String(lines) => lines.lines().collect(),
+            lines => lines.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>(),
+        };
         let last = logs[logs.len().saturating_sub(LOG_LINES)..].iter().map(|line| format!("  log: {line}"));
         std::iter::once(head).chain(last).collect()
     } else {

@@ -7,7 +7,7 @@ use contracts::v1::Outcome;
 use jiff::Timestamp;
 use lastgood_core::incident::Recorded;
 
-use super::look::{Look, Tone, cells};
+use super::look::{Look, Tone, cells, paragraph};
 use super::steps::{self, outcome};
 
 /// How a story has to end.
@@ -125,21 +125,22 @@ pub struct Row {
 #[must_use]
 pub fn table(rows: &[Row], look: Look) -> Vec<String> {
     let seconds = |time: Option<i64>| {
-        time.map_or_else(|| "–".to_owned(), |ms| format!("{}.{} s", ms / 1000, (ms % 1000).unsigned_abs() / 100))
+        time.map_or_else(
+            || "–".to_owned(),
+            |ms| {
+                if ms.unsigned_abs() < 1000 {
+                    format!("{ms} ms")
+                } else {
+                    format!("{}.{} s", ms / 1000, (ms % 1000).unsigned_abs() / 100)
+                }
+            },
+        )
     };
-    let head = ["", "story", "ended", "patched", "mitigated", "closed", "told"].map(str::to_owned);
+    let head = ["", "story", "ended", "patched", "mitigated", "closed"].map(str::to_owned);
     let cells_of = rows.iter().map(|row| {
         let ended = row.outcome.map_or("not at all", outcome).to_owned();
         let Timing { patched, mitigated, closed, .. } = row.timing;
-        [
-            row.number.to_string(),
-            row.title.to_owned(),
-            ended,
-            seconds(patched),
-            seconds(mitigated),
-            seconds(closed),
-            row.told.clone(),
-        ]
+        [row.number.to_string(), row.title.to_owned(), ended, seconds(patched), seconds(mitigated), seconds(closed)]
     });
     let cells_of: Vec<_> = std::iter::once(head).chain(cells_of).collect();
     let mut widths = [0; 6];
@@ -148,23 +149,15 @@ pub fn table(rows: &[Row], look: Look) -> Vec<String> {
             *width = (*width).max(cells(cell));
         }
     }
-    let margin = 2 + widths.iter().sum::<usize>() + 2 * widths.len() + 2;
-    let mut lines = Vec::new();
-    for (number, line) in cells_of.iter().enumerate() {
-        let columns: Vec<_> =
-            line.iter().zip(widths).map(|(cell, width)| format!("{cell}{}", " ".repeat(width - cells(cell)))).collect();
-        let mark = match number.checked_sub(1).and_then(|row| rows.get(row)) {
-            None => " ".to_owned(),
-            Some(row) if row.differences.is_empty() => look.toned(Tone::Good, "✓"),
-            Some(_) => look.toned(Tone::Bad, "✗"),
-        };
-        // Where the last column has little room it goes on the lines below.
-        let room = look.width.saturating_sub(margin).max(12);
-        let told = super::look::wrap(&line[6], room);
-        for (part, told) in told.iter().enumerate() {
-            let start = if part == 0 { format!("{mark} {}", columns.join("  ")) } else { " ".repeat(margin - 2) };
-            lines.push(format!("{start}  {told}").trim_end().to_owned());
-        }
+    let columns = |line: &[String; 6]| {
+        let padded = line.iter().zip(widths).map(|(cell, width)| format!("{cell}{}", " ".repeat(width - cells(cell))));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let mut lines = vec![look.toned(Tone::Quiet, &format!("  {}", columns(&cells_of[0])))];
+    for (row, line) in rows.iter().zip(&cells_of[1..]) {
+        let mark = if row.differences.is_empty() { look.toned(Tone::Good, "✓") } else { look.toned(Tone::Bad, "✗") };
+        lines.push(format!("{mark} {}", columns(line)));
+        lines.extend(paragraph(&format!("told: {}", row.told), 5, Tone::People, look));
     }
     lines
 }
@@ -236,7 +229,7 @@ mod tests {
             number,
             title: "smoke tests fail",
             outcome: Some(Outcome::VerificationFailed),
-            timing: Timing { opened: Some(1), patched: Some(1_234), mitigated: None, closed: Some(70_000) },
+            timing: Timing { opened: Some(1), patched: Some(234), mitigated: Some(1_234), closed: Some(70_000) },
             told: "on-call and team lead paged, chat".into(),
             differences,
         };
@@ -244,7 +237,14 @@ mod tests {
             let lines = table(&[row(1, Vec::new()), row(2, vec!["x".into()])], Look::new(width, false));
             assert!(lines.iter().all(|line| cells(line) <= width), "{lines:#?}");
             let text = lines.join("\n");
-            assert!(text.contains("✓ 1") && text.contains("✗ 2") && text.contains("1.2 s") && text.contains("70.0 s"), "{text}");
+            assert!(
+                text.contains("✓ 1")
+                    && text.contains("✗ 2")
+                    && text.contains("234 ms")
+                    && text.contains("1.2 s")
+                    && text.contains("70.0 s"),
+                "{text}"
+            );
         }
     }
 }
