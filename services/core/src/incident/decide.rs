@@ -105,7 +105,8 @@ fn halt(state: &Incident, reason: HaltReason, detail: &str, would_do: &str, comm
 
 fn start(state: &Incident, intent: &v1::RollbackStarted, now: Timestamp) -> Result<Vec<Fact>, Refusal> {
     let phase = state.phase();
-    if !matches!(phase, Phase::Planned | Phase::Acting) {
+    // Once something was seen to move, the write was made; another would be the second, over whatever somebody did since.
+    if !matches!(phase, Phase::Planned | Phase::Acting) || state.progress.any() {
         return Err(Refusal::Illegal { command: "start attempt", phase });
     }
     let Some((_, plan)) = &state.plan else { return Err(Refusal::Illegal { command: "start attempt", phase }) };
@@ -280,6 +281,8 @@ fn person(state: &Incident, fact: &v1::PersonActed, command: &'static str) -> Re
         return illegal;
     }
     match fact.action() {
+        // After the intent the write may have been made: "nothing was rolled back" could be untrue, and nobody would watch it.
+        Action::Decline | Action::Hold | Action::Pause if phase == Phase::Acting => illegal,
         Action::Acknowledge if state.acknowledged.is_some() => Err(Refusal::AlreadySo),
         Action::Acknowledge => one(fact.clone()),
         Action::Decline | Action::Hold | Action::Pause => {

@@ -128,6 +128,24 @@ fn to_mitigated() -> Vec<Command> {
 }
 
 #[test]
+fn no_attempt_begins_after_the_write_was_seen() {
+    let deployed = Command::ReportDeployed(v1::PreviousVersionDeployed { attempt: 1, ..Default::default() });
+    let mut case = Case::default().must(&to_planned()).must(&[start(1), deployed]);
+    assert!(matches!(case.run(&start(2)), Err(Refusal::Illegal { phase: Phase::Acting, .. })));
+}
+
+#[test]
+fn a_person_can_not_call_off_what_may_have_been_written() {
+    for action in [Action::Decline, Action::Hold, Action::Pause] {
+        let act = Command::PersonAct(v1::PersonActed { action: action.into(), ..Default::default() });
+        let mut planned = Case::default().must(&to_planned());
+        assert_eq!(planned.clone().must(&[act.clone()]).state.phase(), Phase::Ended(Outcome::Halted));
+        planned = planned.must(&[start(1)]);
+        assert!(matches!(planned.run(&act), Err(Refusal::Illegal { phase: Phase::Acting, .. })), "{action:?}");
+    }
+}
+
+#[test]
 fn the_good_path_ends_completed_and_told() {
     let mut case = Case::default()
         .must(&to_mitigated())
