@@ -23,8 +23,8 @@ use serde_json::Value;
 use crate::cluster::{ApiError, Cluster, Kind};
 use crate::config;
 
-/// The name of its durable consumer.
-pub const DURABLE: &str = "executor";
+/// What the name of its durable consumer begins with.
+const DURABLE: &str = "executor";
 /// The facts that can give it something to do.
 const WAKERS: &[&str] = &["rollback_planned", "announced", "deadline_passed", "verification_passed"];
 
@@ -81,7 +81,7 @@ impl Executor {
     /// Starts consuming the facts of this cluster's incidents.
     pub fn start(self, bus: &Bus, life: &Lifecycle, cluster: &str) {
         let filters = WAKERS.iter().map(|event_type| cluster_facts_of_type(cluster, event_type)).collect();
-        let mut spec = ConsumerSpec::new(streams::INCIDENTS, DURABLE, filters);
+        let mut spec = ConsumerSpec::new(streams::INCIDENTS, &durable(cluster), filters);
         spec.ack_wait = self.config.ack_wait;
         spec.max_in_flight = self.config.at_once;
         bus.consume(spec, Arc::new(self), life);
@@ -149,6 +149,12 @@ impl Case {
     }
 }
 
+/// The durable's name carries the cluster: executors of several clusters on one bus would otherwise take turns in setting the one
+/// durable's filters to their own cluster, and the others' rollbacks would never be begun.
+fn durable(cluster: &str) -> String {
+    format!("{DURABLE}-{}", cluster.replace('.', "_"))
+}
+
 /// An API error as what to do about the message.
 fn hand_back(error: &ApiError) -> HandleError {
     match error {
@@ -173,5 +179,16 @@ impl Handler for Executor {
             Duty::Rollback => self.roll_back(&mut case, early).await,
             Duty::Finish => self.finish(&mut case).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executors_of_two_clusters_share_no_durable() {
+        assert_eq!(durable("default"), "executor-default");
+        assert_eq!(durable("eu.prod"), "executor-eu_prod");
     }
 }
