@@ -14,6 +14,7 @@ use super::{Heard, Note, TRIES, batch_len, contended};
 use crate::correlate::Workload;
 use crate::decision::{Engine, Prefetched, Proposal, fold, opening};
 use crate::occurrences::{Meaning, meaning, occurrence};
+use crate::resume::is_undecided;
 
 /// The annotation that names the incident whose executor wrote the workload last.
 const INCIDENT: &str = "lastgood.dev/incident";
@@ -103,7 +104,7 @@ impl Engine {
             let expected = appended.first.saturating_add(facts).saturating_sub(1);
             let opened = Destination { before: proposal.after, expected, ..to.clone() };
             // Whatever is left undecided here is `resume`'s: the opening woke it, and it looks again.
-            if let Err(error) = self.decide_opened(note, workload, &trigger, reads, &opened).await {
+            if let Err(error) = Box::pin(self.decide_opened(note, workload, &trigger, reads, &opened)).await {
                 tracing::warn!(incident = %to.subject, %error, "can't decide yet; the incident is open meanwhile");
             }
         }
@@ -123,14 +124,31 @@ impl Engine {
         let mut reads = reads.clone();
         reads.log.failing_workloads = self.failing_workloads(&opened.subject).await?;
         let commands = self.decide(workload.kind, &workload.object, trigger, note.heard_at, &reads).await?;
-        let proposal = fold(&opened.before, &commands, self.clock.now());
-        warn_refused(opened, &proposal);
-        if !proposal.facts.is_empty() {
-            self.incidents.append(&opened.subject, opened.expected, &proposal.facts).await?;
+        let (mut before, mut expected) = (opened.before.clone(), opened.expected);
+        for _ in 0..TRIES {
+            let proposal = fold(&before, &commands, self.clock.now());
+            warn_refused(opened, &proposal);
+            if proposal.facts.is_empty() {
+                return Ok(());
+            }
+            match self.incidents.append(&opened.subject, expected, &proposal.facts).await {
+                Ok(_) => {
+                    let facts = proposal.facts.iter().map(contracts::Fact::event_type).collect::<Vec<_>>().join(" ");
+                    tracing::info!(incident = %opened.subject, facts, "decided");
+                    return Ok(());
+                }
+                // The chat thread is announced at the same time, or an alert joined: the decision stands, after that fact.
+                Err(AppendError::Lost) => {
+                    let loaded = self.incidents.load(&opened.subject, Some(expected.saturating_add(1))).await?;
+                    if !is_undecided(&loaded.incident) {
+                        return Ok(());
+                    }
+                    (before, expected) = (loaded.incident, loaded.expected);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        let facts = proposal.facts.iter().map(contracts::Fact::event_type).collect::<Vec<_>>().join(" ");
-        tracing::info!(incident = %opened.subject, facts, "decided");
-        Ok(())
+        Err(contended())
     }
 
     fn destination(&self, workload: &Workload, latest: Option<&(IncidentSubject, Loaded)>) -> Destination {

@@ -2,6 +2,8 @@
 
 use contracts::v1::PauseSwitched;
 use contracts::{Fact, subjects};
+use futures::StreamExt as _;
+use lastgood_core::incident::Command;
 use orchestrator::config::Settings;
 use serde_json::json;
 
@@ -92,6 +94,29 @@ async fn an_incident_that_only_opened_is_resumed() -> anyhow::Result<()> {
     world.engine.incidents.append(&subject, 0, &[Fact::from(opening)]).await?;
     let (_, _, facts) = world.incident("web", "rollback_planned").await?;
     assert_eq!(facts.len(), 4, "{facts:?}");
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_thread_announced_meanwhile_does_not_hold_the_decision_up() -> anyhow::Result<()> {
+    let world = start(Settings::default()).await?;
+    world.good_then_bad("web", auto()).await?;
+    let mut openings = world.engine.bus.client().subscribe(subjects::facts_of_type("anomaly_detected")).await?;
+    let (incidents, clock) = (world.engine.incidents.clone(), world.engine.clock.clone());
+    let notifier = tokio::spawn(tokio::time::timeout(super::world::DEADLINE, async move {
+        let opening = openings.next().await.expect("an opening");
+        let (subject, _) = contracts::IncidentSubject::parse(&opening.subject).expect("an incident's subject");
+        let announce = Command::Announce(contracts::v1::Announced { channel: "C".into(), thread: "1".into() });
+        // Heard before it is stored: at once when it is, which is before the decision.
+        while incidents.execute(&subject, None, &announce, clock.now()).await.is_err() {}
+    }));
+    world.fire(vec![world.alert("f1", "web")]).await?;
+    let (subject, _, facts) = world.incident("web", "rollback_planned").await?;
+    notifier.await??;
+    let recorded = world.engine.incidents.load(&subject, None).await?.facts;
+    let at = |wanted: &str| recorded.iter().find(|recorded| recorded.fact.event_type() == wanted).map(|recorded| recorded.at);
+    let took = at("rollback_planned").unwrap().duration_since(at("anomaly_detected").unwrap());
+    assert!(took < jiff::SignedDuration::from_secs(1), "{took:#} {facts:?}");
     world.end().await
 }
 
