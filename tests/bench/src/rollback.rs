@@ -48,7 +48,8 @@ pub(crate) async fn run(pairs: u32) -> Result<Outcome> {
     let field = Field { stage, journal, rival };
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for pair in 0..=pairs {
-        let (our, their) = field.pair(pair).await.with_context(|| format!("pair {pair}"))?;
+        let measured = field.pair(pair).await;
+        let (our, their) = measured.with_context(|| format!("pair {pair}; {}", field.last_words()))?;
         eprintln!("rollback {pair}/{pairs}: lastgood {:.1} ms {:.1?}, webhook {their:.1} ms", our.whole, our.steps);
         if pair > 0 {
             ours.push(our);
@@ -60,6 +61,20 @@ pub(crate) async fn run(pairs: u32) -> Result<Outcome> {
 }
 
 impl Field {
+    /// For a failure: what the services warned of, and what happened to the incidents.
+    fn last_words(&self) -> String {
+        let entries = self.journal.entries();
+        let said = entries.iter().rev().take(30).rev().map(|entry| match &entry.said {
+            Said::Incident(subject, fact) => format!("\n  {} {} {fact:?}", entry.at, subject.workload.namespace),
+            Said::Ledger(workload, fact) => format!("\n  {} {workload} {}", entry.at, fact.event_type()),
+            Said::Occurrence(fingerprint, fact) => format!("\n  {} {fingerprint} {fact:?}", entry.at),
+            Said::Alert(_) => format!("\n  {} a notification", entry.at),
+            Said::Unknown(subject) => format!("\n  {} {subject}", entry.at),
+        });
+        let said: String = said.map(|line| line.chars().take(400).collect::<String>()).collect();
+        format!("{}\nthe end of the log:{said}\n", self.stage.last_words())
+    }
+
     /// One rollback of each, the first one in turns.
     async fn pair(&self, pair: u32) -> Result<(Ours, f64)> {
         let (mine, other) = tokio::try_join!(self.bad(pair, "ours", Some("auto")), self.bad(pair, "theirs", None))?;
@@ -93,9 +108,8 @@ impl Field {
     }
 
     async fn ours(&self, app: &App) -> Result<Ours> {
-        let alert = |status: &str| notification(app, status);
-        let (firing, resolved) = (alert("firing"), alert("resolved"));
         let began = stage::now();
+        let (firing, resolved) = (notification(app, "firing", began), notification(app, "resolved", began));
         self.stage.post(&firing).await?;
         let written = self.written(app, began).await?;
         self.stage.post(&resolved).await?;
@@ -117,8 +131,8 @@ impl Field {
     }
 
     async fn theirs(&self, app: &App) -> Result<f64> {
-        let firing = notification(app, "firing");
         let began = stage::now();
+        let firing = notification(app, "firing", began);
         self.rival.post(&firing).await?;
         let written = self.written(app, began).await?;
         app.available(PATIENCE).await?;
@@ -157,9 +171,9 @@ impl Field {
     }
 }
 
-/// An alert that began half a minute ago, as one with `for: 30s` does when it fires.
-fn notification(app: &App, status: &str) -> Value {
-    let starts_at = (stage::now() - Duration::from_secs(30)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+/// An alert that has just begun: one from before the bad version would not be explained by it.
+fn notification(app: &App, status: &str, starts_at: Timestamp) -> Value {
+    let starts_at = format!("{starts_at:.3}");
     let (namespace, deployment) = (app.namespace.as_str(), app.name.as_str());
     let hash =
         namespace.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));

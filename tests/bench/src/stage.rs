@@ -76,6 +76,17 @@ impl Stage {
         Ok(())
     }
 
+    /// What the services warned of last, for a failure's message.
+    pub(crate) fn last_words(&self) -> String {
+        let troubled = self.services.iter().filter_map(|(name, service)| {
+            let log = std::fs::read_to_string(service.process().log()).unwrap_or_default();
+            let lines: Vec<_> = log.lines().filter(|line| line.contains(" WARN ") || line.contains("ERROR")).collect();
+            let last = lines[lines.len().saturating_sub(8)..].join("\n    ");
+            (!last.is_empty()).then(|| format!("\n  {name}:\n    {last}"))
+        });
+        format!("the services' last warnings:{}", troubled.collect::<String>())
+    }
+
     /// The directory for logs and files.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
