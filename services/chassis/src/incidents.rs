@@ -180,18 +180,30 @@ impl Incidents {
 
     /// The newest incident of a workload; `None` when there never was one (or it is archived).
     pub async fn latest(&self, workload: &WorkloadRef) -> Result<Option<(IncidentSubject, Loaded)>, LoadError> {
-        self.newest_on(&subjects::workload_filter(workload)).await
+        let Some((subject, loaded)) = self.last_on(&subjects::workload_filter(workload)).await? else { return Ok(None) };
+        if loaded.incident.is_open() {
+            return Ok(Some((subject, loaded)));
+        }
+        // Late words about an older, closed incident may follow a newer one's opening: the last fact's incident need not be the newest.
+        let openings = subjects::workload_facts_of_type(workload, "anomaly_detected");
+        let Some(opening) = self.bus.last(streams::INCIDENTS, &openings).await? else { return Ok(Some((subject, loaded))) };
+        let newest = subject_of(&opening)?;
+        if newest.incident == subject.incident {
+            return Ok(Some((subject, loaded)));
+        }
+        let loaded = self.load(&newest, Some(opening.sequence)).await?;
+        Ok(Some((newest, loaded)))
     }
 
     /// An incident whose workload is not known.
     pub async fn find(&self, incident: IncidentId) -> Result<Option<(IncidentSubject, Loaded)>, LoadError> {
-        self.newest_on(&subjects::any_workload_filter(incident)).await
+        self.last_on(&subjects::any_workload_filter(incident)).await
     }
 
-    async fn newest_on(&self, filter: &str) -> Result<Option<(IncidentSubject, Loaded)>, LoadError> {
+    /// The incident of the last fact on a filter.
+    async fn last_on(&self, filter: &str) -> Result<Option<(IncidentSubject, Loaded)>, LoadError> {
         let Some(last) = self.bus.last(streams::INCIDENTS, filter).await? else { return Ok(None) };
-        let damaged = |error: contracts::SubjectError| LoadError::Damaged { sequence: last.sequence, reason: error.to_string() };
-        let (subject, _) = IncidentSubject::parse(&last.subject).map_err(damaged)?;
+        let subject = subject_of(&last)?;
         let loaded = self.load(&subject, Some(last.sequence)).await?;
         Ok(Some((subject, loaded)))
     }
@@ -259,6 +271,11 @@ impl ExecuteError {
             Err(error) => Err(error),
         }
     }
+}
+
+fn subject_of(stored: &Stored) -> Result<IncidentSubject, LoadError> {
+    let damaged = |error: contracts::SubjectError| LoadError::Damaged { sequence: stored.sequence, reason: error.to_string() };
+    IncidentSubject::parse(&stored.subject).map(|(subject, _)| subject).map_err(damaged)
 }
 
 fn recorded(stored: &Stored) -> Result<Recorded, LoadError> {

@@ -91,6 +91,21 @@ async fn an_older_incident_is_read_whole_after_a_newer_one_has_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_late_word_about_a_closed_incident_hides_no_open_one() {
+    let nats = nats().await;
+    let bus = bus(&nats.url()).await;
+    let incidents = Incidents::new(bus.clone());
+    let (old, new) = (incident(&bus, "web"), incident(&bus, "web"));
+    let closed = contracts::v1::IncidentClosed { outcome: contracts::v1::Outcome::Halted.into(), reason: "paused".into() };
+    let first = incidents.append(&old, 0, &[opening(), closed.into()]).await.unwrap();
+    let second = incidents.append(&new, first.last, &[opening()]).await.unwrap();
+    let late = contracts::v1::AlertResolved { fingerprint: "f".into(), ..Default::default() };
+    let third = incidents.append(&old, second.last, &[late.into()]).await.unwrap();
+    let (subject, loaded) = incidents.latest(&workload("web")).await.unwrap().unwrap();
+    assert_eq!((subject, loaded.incident.is_open(), loaded.expected), (new, true, third.last));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_purged_incident_reads_as_none() {
     let nats = nats().await;
     let bus = bus(&nats.url()).await;
