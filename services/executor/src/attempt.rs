@@ -131,7 +131,8 @@ pub fn next_step(incident: &Incident, id: IncidentId, seen: Seen<'_>, now: Times
     }
     // Each change of the template makes a new revision: ours is one, whoever brought the bad version back made another.
     let came_back = from.revision > 0 && live.revision > from.revision + 1 && incident.attempt() > 0;
-    if stamped || seen.written || came_back {
+    // What was reported was seen with our write in place, also where no revision and no annotation is left to tell.
+    if stamped || seen.written || came_back || incident.progress.any() {
         return Some(supersede("template", "somebody brought the version back that we had replaced"));
     }
     Some(before_the_write(incident, live, contracts::time::from_proto(plan.not_after.as_ref()), now))

@@ -109,6 +109,10 @@ fn the_bad_version_brought_back_after_our_write_is_somebody_elses() {
     );
     let replaced = Live { revision: 4, ..bad(7) };
     assert_eq!(superseded(&step(&incident(&[5]), &replaced)), "template", "and the revision tells it after a crash");
+    let mut reported = incident(&[5]);
+    reported.progress.deployed = Some(Timestamp::UNIX_EPOCH);
+    let unnumbered = Live { revision: 0, ..bad(7) };
+    assert_eq!(superseded(&step(&reported, &unnumbered)), "template", "and so does what was reported, without a revision");
 }
 
 #[test]
