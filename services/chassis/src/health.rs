@@ -82,7 +82,7 @@ pub async fn serve(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(state);
-    // It goes on answering while the process drains; the drain is what not-ready says then.
+    // It takes no new connections while the process drains; whoever is connected is answered.
     let hard = life.hard();
     life.spawn("admin server", async move {
         let drained = async move {

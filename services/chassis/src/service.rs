@@ -1,11 +1,13 @@
 //! The start of a service: everything that each of them needs, in the right order.
 //!
-//! Guarantees: the admin server answers before NATS does, so an outage shows as not ready; a signal ends the wait for NATS.
+//! Guarantees: the admin server answers before NATS does, so an outage shows as not ready; a signal is heard from the first moment on,
+//! and ends the wait for NATS; metrics that nobody scrapes take no more memory than those that somebody does.
 //! Must not: know what the service does.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::bus::{Bus, ConnectError};
 use crate::clock::{Clock, Ids, SystemClock};
@@ -13,6 +15,9 @@ use crate::health::{Readiness, ReadyFlag};
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::{config, health};
+
+/// How often what the metrics have gathered is folded into their buckets.
+const UPKEEP: Duration = Duration::from_mins(1);
 
 /// A started service.
 #[derive(Debug, Clone)]
@@ -67,6 +72,8 @@ pub async fn start(
     let telemetry = Telemetry::start(name, telemetry)?;
     tracing::info!(service = name, version = env!("CARGO_PKG_VERSION"), "starting");
     let (lifecycle, readiness) = (Lifecycle::default(), Readiness::default());
+    stop_on_signal(&lifecycle);
+    keep_up(&telemetry, &lifecycle);
     let address = health::serve(admin, readiness.clone(), telemetry.clone(), &lifecycle)
         .await
         .map_err(|source| StartError::Admin { address: admin.listen, source })?;
@@ -74,12 +81,10 @@ pub async fn start(
     nats_flag.not_ready("not connected");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids = Ids::new(Arc::clone(&clock));
+    let stopping = lifecycle.stopping();
     let bus = tokio::select! {
         bus = Bus::connect(nats, name, Arc::clone(&clock), ids.clone()) => bus?,
-        signal = crate::lifecycle::signal() => {
-            tracing::info!(signal, "stopping");
-            return Err(StartError::Stopped);
-        }
+        () = stopping.cancelled() => return Err(StartError::Stopped),
     };
     watch_connection(&bus, nats_flag, &lifecycle);
     bus.watch_fullness(&lifecycle);
@@ -95,6 +100,30 @@ impl Service {
         self.telemetry.flush().await;
         code
     }
+}
+
+/// Listens from here on: once it was listened for, a signal that comes while nobody does (between the start and the run, while a
+/// cluster's credentials are fetched) is lost for good.
+fn stop_on_signal(life: &Lifecycle) {
+    let life = life.clone();
+    tokio::spawn(async move {
+        let signal = crate::lifecycle::signal().await;
+        tracing::info!(signal, "stopping");
+        life.stop();
+    });
+}
+
+/// Folds the metrics' samples now and then: they are kept one by one until then, and a scrape may never come.
+fn keep_up(telemetry: &Telemetry, life: &Lifecycle) {
+    let (telemetry, stopping) = (telemetry.clone(), life.stopping());
+    life.spawn("upkeep of the metrics", async move {
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => return Ok::<_, String>(()),
+                () = tokio::time::sleep(UPKEEP) => telemetry.upkeep(),
+            }
+        }
+    });
 }
 
 /// Keeps the `nats` check up to date.
