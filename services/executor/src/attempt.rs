@@ -5,7 +5,7 @@
 
 use contracts::{HaltReason, IncidentId};
 use jiff::Timestamp;
-use lastgood_core::incident::Incident;
+use lastgood_core::incident::{Incident, acting_until};
 use lastgood_core::template;
 use serde_json::Value;
 
@@ -95,6 +95,8 @@ pub enum Step {
         /// For people.
         detail: String,
     },
+    /// It was begun, and its deadline has passed without a write: none may come any more.
+    GiveUp,
 }
 
 /// The next step of an incident that is planned or acted on; `None` when it has no usable plan.
@@ -140,6 +142,8 @@ pub fn next_step(incident: &Incident, id: IncidentId, seen: Seen<'_>, now: Times
 
 fn before_the_write(incident: &Incident, live: &Live, not_after: Option<Timestamp>, now: Timestamp) -> Step {
     match incident.attempts.last().map(|attempt| &attempt.intent) {
+        // People have been told, or are about to be; what was planned then is stale knowledge by now.
+        Some(_) if acting_until(incident).is_some_and(|until| now >= until) => Step::GiveUp,
         Some(intent) if intent.workload_generation == live.generation => Step::Write(intent.attempt),
         // Only the generation moved: an autoscaler, or somebody's change of replicas.
         Some(intent) => Step::Intend(intent.attempt + 1),

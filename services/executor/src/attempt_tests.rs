@@ -135,6 +135,14 @@ fn an_expired_plan_is_not_begun_but_a_begun_one_goes_on() {
 }
 
 #[test]
+fn after_the_deadline_nothing_is_written() {
+    let late = "2026-11-22T00:10:00Z";
+    assert_eq!(step_at(&incident(&[5]), Some(&bad(5)), false, late), Step::GiveUp, "it was down between intent and write");
+    assert_eq!(step_at(&incident(&[5]), Some(&bad(6)), false, late), Step::GiveUp);
+    assert_eq!(step_at(&incident(&[5]), Some(&good(INC, 1)), false, late), Step::Watch(1), "what is in place is reported");
+}
+
+#[test]
 fn without_a_plan_there_is_no_step() {
     let seen = Seen { live: Some(&bad(5)), written: false };
     assert_eq!(next_step(&Incident::default(), INC.parse().unwrap(), seen, Timestamp::UNIX_EPOCH), None);

@@ -270,3 +270,36 @@ async fn an_outage_of_the_api_server_is_waited_out() {
     world.fact(&subject, "traffic_shifted").await;
     assert_eq!(world.our_writes("web").len(), 1);
 }
+
+#[tokio::test]
+async fn an_incident_that_has_ended_is_not_written_for() {
+    let world = World::simulated().await;
+    world.deploy("web", "v1", 1).await;
+    let good = world.rolled_out("web", "v1").await;
+    world.deploy("web", "v2-failing", 1).await;
+    world.rolled_out("web", "v2-failing").await;
+    let sim = world.sim.as_ref().unwrap();
+    sim.inject_conflicts(usize::MAX);
+    world.start_executor();
+    let subject = world.plan("web", &good, |_| {}).await;
+    world.announce(&subject).await;
+    world.fact(&subject, "rollback_started").await;
+    let tried = || sim.journal().iter().filter(|e| e.field_manager == "lastgood" && e.status == 409).count();
+    until("a refused write", SOON, || async { (tried() > 0).then_some(()).ok_or("none") }).await.unwrap();
+    // The orchestrator takes it for silent.
+    let failed = v1::RollbackFailed { attempt: 1, reason: "executor_silent".into(), ..v1::RollbackFailed::default() };
+    world.execute(&subject, Command::Fail(failed)).await;
+    let (mut before, mut quiet) = (tried(), 0);
+    until("that it lets go", SOON, || {
+        let now = tried();
+        quiet = if now == before { quiet + 1 } else { 0 };
+        before = now;
+        let end = if quiet >= 10 { Ok(()) } else { Err(format!("{now} tries")) };
+        async { end }
+    })
+    .await
+    .unwrap();
+    sim.inject_conflicts(0);
+    assert!(world.our_writes("web").is_empty());
+    assert_eq!(world.deployment("web").await["spec"]["template"]["metadata"]["labels"]["version"], "v2-failing");
+}

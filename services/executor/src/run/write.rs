@@ -3,6 +3,8 @@
 //! Guarantees: nothing is written before the dry run of the very object was accepted, the intent is stored and the pause switch was
 //! read after it. Must not: decide what a read means; `attempt` does.
 
+use std::time::Duration;
+
 use chassis::bus::HandleError;
 use contracts::subjects::{self, streams};
 use contracts::v1::{Plan, RollbackFailed, RollbackStarted, Superseded};
@@ -25,6 +27,24 @@ pub(super) struct Memory {
     pub(super) before: Option<Value>,
     /// The template hash that the dry run yielded.
     yields: Option<String>,
+    /// How often somebody else wrote first.
+    conflicts: u32,
+}
+
+/// How many conflicts are tried again at once; a server that refuses every write as stale is not to be hammered.
+const CONFLICTS_AT_ONCE: u32 = 5;
+/// How long is waited after each further one.
+const AFTER_CONFLICT: Duration = Duration::from_millis(50);
+
+impl Memory {
+    /// Somebody else wrote first: look again.
+    async fn again(&mut self) -> Next {
+        self.conflicts = self.conflicts.saturating_add(1);
+        if self.conflicts > CONFLICTS_AT_ONCE {
+            tokio::time::sleep(AFTER_CONFLICT).await;
+        }
+        Next::Again
+    }
 }
 
 /// Whether the loop goes on.
@@ -44,6 +64,9 @@ impl Executor {
         let (mut memory, mut early) = (Memory::default(), early);
         while matches!(case.incident.phase(), Phase::Planned | Phase::Acting) {
             let (live, paused) = self.look(case, early.take()).await?;
+            if !matches!(case.incident.phase(), Phase::Planned | Phase::Acting) {
+                return Ok(());
+            }
             let seen = live.as_ref().map(Live::of);
             let view = Seen { live: seen.as_ref(), written: memory.written };
             let Some(step) = next_step(&case.incident, case.subject.incident, view, self.clock.now()) else {
@@ -59,7 +82,8 @@ impl Executor {
         Ok(())
     }
 
-    /// One look: the workload and, at the same time, the pause switch.
+    /// One look: the workload and, at the same time, the pause switch and whether the log has moved on. Between intent and write
+    /// the incident may have ended (its deadline passed, somebody held it), which neither uid nor generation tells.
     async fn look(
         &self,
         case: &mut Case,
@@ -71,7 +95,15 @@ impl Executor {
                 None => self.read(&case.subject).await,
             }
         };
-        let (live, paused) = tokio::join!(read, self.paused(&case.subject.workload.cluster));
+        let log = async {
+            // The intent's own append finds out before the first one.
+            let begun = case.incident.attempt() > 0;
+            if begun { self.incidents.expected(&case.subject.workload).await } else { Ok(case.expected) }
+        };
+        let (live, paused, last) = tokio::join!(read, self.paused(&case.subject.workload.cluster), log);
+        if last? != case.expected {
+            self.reload(case).await?;
+        }
         match live {
             Ok(live) => Ok((live, paused?)),
             Err(error) => Err(self.unreachable(case, error).await?),
@@ -101,6 +133,11 @@ impl Executor {
         match (step, live) {
             (Step::Supersede { what, detail, generation }, _) => {
                 self.supersede(case, what, detail, generation).await?;
+                Ok(Next::End)
+            }
+            (Step::GiveUp, _) => {
+                let detail = "nothing was written by the deadline".to_owned();
+                self.fail_unseen(case, FailureReason::PodsNotReady, detail).await?;
                 Ok(Next::End)
             }
             (Step::Halt { reason, detail }, _) => self.halt(case, reason, detail).await,
@@ -150,7 +187,7 @@ impl Executor {
                 memory.yields = Some(template::hash(&accepted["spec"]["template"]));
                 Ok(Next::Watch(accepted))
             }
-            Err(ApiError::Conflict(_) | ApiError::NotFound(_)) => Ok(Next::Again),
+            Err(ApiError::Conflict(_) | ApiError::NotFound(_)) => Ok(memory.again().await),
             Err(error @ ApiError::Refused { .. }) => {
                 if case.incident.attempts.is_empty() {
                     self.halt(case, HaltReason::DryRunRefused, error.to_string()).await
@@ -182,7 +219,7 @@ impl Executor {
                 memory.before = Some(live["metadata"]["managedFields"].clone());
                 Ok(Next::Watch(written))
             }
-            Err(ApiError::Conflict(_) | ApiError::NotFound(_)) => Ok(Next::Again),
+            Err(ApiError::Conflict(_) | ApiError::NotFound(_)) => Ok(memory.again().await),
             Err(error @ ApiError::Refused { .. }) => self.refused(case, &error).await,
             Err(error) => Err(self.unreachable(case, error).await?),
         }
