@@ -10,6 +10,8 @@ use contracts::subjects::streams;
 use contracts::{HaltReason, IncidentSubject};
 use lastgood_core::incident::Command;
 
+use crate::resume::is_undecided;
+
 /// Handles captured advisories.
 pub struct Undeliverable {
     incidents: Incidents,
@@ -25,8 +27,12 @@ impl Undeliverable {
 
 /// Whether an incident waits for what this consumer does with its facts.
 fn is_essential(advisory: &Advisory) -> bool {
-    advisory.stream == streams::INCIDENTS
-        && ["executor", "orchestrator-resume"].iter().any(|name| advisory.consumer.starts_with(name))
+    advisory.stream == streams::INCIDENTS && (advisory.consumer.starts_with("executor") || is_decision(advisory))
+}
+
+/// Whether it is about a message that an incident's decision may wait for.
+fn is_decision(advisory: &Advisory) -> bool {
+    advisory.consumer.starts_with("orchestrator-resume")
 }
 
 fn detail(advisory: &Advisory) -> String {
@@ -51,6 +57,10 @@ impl Handler for Undeliverable {
         }
         let Some(stored) = self.incidents.bus().message(&advisory.stream, advisory.sequence).await? else { return Ok(()) };
         let Ok((subject, _)) = IncidentSubject::parse(&stored.subject) else { return Ok(()) };
+        if is_decision(&advisory) && !is_undecided(&self.incidents.load(&subject, Some(stored.sequence)).await?.incident) {
+            tracing::info!(incident = %subject, "it was decided all the same");
+            return Ok(());
+        }
         let command = Command::Halt { reason: HaltReason::Undeliverable, detail, would_do: String::new() };
         match self.incidents.execute(&subject, None, &command, delivery.stored.at).await {
             Ok(_) => tracing::warn!(incident = %subject, "halted: undeliverable"),

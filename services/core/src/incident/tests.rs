@@ -135,6 +135,14 @@ fn no_attempt_begins_after_the_write_was_seen() {
 }
 
 #[test]
+fn a_message_that_was_given_up_does_not_halt_what_may_have_been_written() {
+    let given_up = Command::Halt { reason: HaltReason::Undeliverable, detail: String::new(), would_do: String::new() };
+    let mut case = Case::default().must(&to_planned()).must(&[start(1)]);
+    assert!(matches!(case.run(&given_up), Err(Refusal::Illegal { phase: Phase::Acting, .. })));
+    assert_eq!(case.run(&halt()).unwrap()[0], "rollback_halted", "the executor itself knows");
+}
+
+#[test]
 fn a_person_can_not_call_off_what_may_have_been_written() {
     for action in [Action::Decline, Action::Hold, Action::Pause] {
         let act = Command::PersonAct(v1::PersonActed { action: action.into(), ..Default::default() });
