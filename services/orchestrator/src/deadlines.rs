@@ -91,7 +91,7 @@ impl Engine {
     async fn end_occurrence(&self, delivery: &Delivery) -> Result<(), HandleError> {
         let (subject, Fact::AlertResolved(resolved)) = delivery.fact()? else { return Ok(()) };
         let known = self.known(&resolved.fingerprint).await?;
-        if !fires_for(&known, subject.incident) {
+        if !fires_for(&known, subject.incident, delivery.sequence()) {
             return Ok(());
         }
         let ends_at = resolved.ends_at.or_else(|| Some(contracts::time::to_proto(delivery.stored.at)));
@@ -103,8 +103,11 @@ impl Engine {
     }
 }
 
-fn fires_for(known: &Known, incident: IncidentId) -> bool {
-    known.ended_at.is_none() && matches!(&known.disposition, Some(Disposition::Incident(subject)) if subject.incident == incident)
+/// Whether the occurrence that ended with the fact of this sequence is still held to fire; one that began since is another.
+fn fires_for(known: &Known, incident: IncidentId, ended_by: u64) -> bool {
+    known.ended_at.is_none()
+        && known.sequence < ended_by
+        && matches!(&known.disposition, Some(Disposition::Incident(subject)) if subject.incident == incident)
 }
 
 /// Handles fired timers.
@@ -147,5 +150,21 @@ impl Handler for Fired {
             Err(ExecuteError::Refused(Refusal::NotDue(_))) => self.set_again(&subject, kind).await,
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_firing_that_began_after_the_end_is_not_ended_by_it() {
+        let id = "inc_0000000000000000000000000000002a";
+        let (subject, _) = IncidentSubject::parse(&format!("lastgood.incident.eu.shop.deployment.web.{id}.any")).unwrap();
+        let incident = subject.incident;
+        let known = Known { disposition: Some(Disposition::Incident(subject)), ended_at: None, sequence: 12 };
+        assert!(fires_for(&known, incident, 13));
+        assert!(!fires_for(&known, incident, 10), "it came back before the word of its end was handled");
+        assert!(!fires_for(&Known { ended_at: Some(Timestamp::UNIX_EPOCH), ..known }, incident, 13));
     }
 }
