@@ -121,6 +121,12 @@ impl Watch {
                     tracing::error!(namespace = key.0, name = key.1, %error, "this workload's ledger is left alone");
                     return;
                 }
+                // Too large to store, for instance. Trying on would keep one of the few hands from all other workloads.
+                Err(LookError::Ledger(StoreError::Append(AppendError::Refused(reason)))) => {
+                    tracing::error!(namespace = key.0, name = key.1, reason, "this workload's version can't be recorded");
+                    metrics::counter!("lastgood_ledger_refused_total").increment(1);
+                    return;
+                }
                 Err(error) => {
                     tracing::warn!(namespace = key.0, name = key.1, error = &error as &dyn std::error::Error, "can't look now");
                     tokio::time::sleep(pause).await;
