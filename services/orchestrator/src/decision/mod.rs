@@ -113,7 +113,8 @@ impl Engine {
                 let from = course.current.version.clone().unwrap_or_default();
                 let start = SignedDuration::try_from(self.settings.deadlines.start).unwrap_or(SignedDuration::from_mins(2));
                 let not_after = now.saturating_add(start).unwrap_or(Timestamp::MAX);
-                let make = |foreign: Option<&Foreign>| build(workload, &from, target, &pre.services, foreign, not_after);
+                let services = pre.services.as_ref().map_err(HandleError::outage)?;
+                let make = |foreign: Option<&Foreign>| build(workload, &from, target, services, foreign, not_after);
                 let first = make(None);
                 Some(if first.plan.service_switches.is_empty() { first } else { make(Some(&self.foreign(workload).await?)) })
             }

@@ -44,8 +44,8 @@ pub struct LogReads {
 pub struct Prefetched {
     /// Of the log.
     pub log: LogReads,
-    /// The Services of its namespace.
-    pub services: Vec<Object>,
+    /// The Services of its namespace, or why they can't be read: an incident opens all the same.
+    pub services: Result<Vec<Object>, String>,
 }
 
 impl Engine {
@@ -54,10 +54,10 @@ impl Engine {
         let everything = Selector::everything();
         let services = async {
             let listed = self.cluster.list(Kind::Service, &workload.namespace, &everything).await;
-            listed.map_err(HandleError::from)
+            listed.map_err(|error| format!("{error}: {}", error.source))
         };
-        let (log, services) = futures::try_join!(self.read_log(workload, opened), services)?;
-        Ok(Prefetched { log, services })
+        let (log, services) = futures::join!(self.read_log(workload, opened), services);
+        Ok(Prefetched { log: log?, services })
     }
 
     /// Reads everything of the log at the same time.
