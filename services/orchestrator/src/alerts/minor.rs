@@ -8,50 +8,112 @@ use std::collections::BTreeMap;
 use chassis::bus::{Group, HandleError, NewEvent};
 use chassis::incidents::ExecuteError;
 use contracts::{DismissReason, IncidentSubject, OccurrenceFact, subjects, v1};
-use jiff::Timestamp;
-use lastgood_core::incident::Command;
+use jiff::{SignedDuration, Timestamp};
+use lastgood_core::incident::{Command, Incident};
+use lastgood_core::template;
 
 use super::{Heard, Note, TRIES, batch_len, contended, lost};
+use crate::cluster::Kind;
 use crate::correlate::Dismissal;
 use crate::decision::{Engine, fold};
 use crate::occurrences::{Meaning, meaning};
 
+/// How far the clock of whoever says when an alert ended may be ahead.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(10);
+
 impl Engine {
-    /// Alerts that have a disposition and fire on: a closed incident hears of it.
-    pub(super) async fn repeats(&self, note: Note<'_>, alerts: Vec<Heard>) -> Result<(), HandleError> {
+    /// Alerts that have a disposition and fire on: a closed incident hears of it. Gives back those that are new all the same, and what
+    /// went wrong.
+    pub(super) async fn repeats(&self, note: Note<'_>, alerts: Vec<Heard>) -> (Vec<Heard>, Vec<HandleError>) {
+        let (mut new, mut failures) = (Vec::new(), Vec::new());
         for (subject, alerts) in by_incident(note, alerts) {
             let Some(subject) = subject else { continue };
-            let closed = self.incidents.load(&subject, None).await?.incident.closed.is_some();
-            for heard in alerts.iter().filter(|_| closed) {
-                let command = Command::StillFiring { fingerprint: heard.alert.fingerprint.clone() };
-                let executed = self.incidents.execute(&subject, None, &command, note.heard_at).await;
-                if ExecuteError::settled(executed)?.is_some() {
-                    tracing::warn!(incident = %subject, fingerprint = heard.alert.fingerprint, "an alert outlives its incident");
-                    break;
-                }
+            match self.repeats_of(note, &subject, alerts).await {
+                Ok(anew) => new.extend(anew),
+                Err(error) => failures.push(error),
             }
         }
-        Ok(())
+        (new, failures)
     }
 
-    /// Alerts that ended.
-    pub(super) async fn ends(&self, note: Note<'_>, alerts: Vec<Heard>) -> Result<(), HandleError> {
-        for (subject, mut alerts) in by_incident(note, alerts) {
-            let mut tries = 0;
-            while !alerts.is_empty() {
-                let rest = alerts.split_off(batch_len(alerts.iter()).min(alerts.len()));
-                if self.end_some(note, subject.as_ref(), &alerts).await? {
-                    alerts = rest;
-                    continue;
-                }
-                tries += 1;
-                if tries >= TRIES {
-                    return Err(contended());
-                }
-                let again = alerts.into_iter().chain(rest).map(|heard| heard.alert).collect();
-                let has_ended = |heard: &Heard| matches!(meaning(&heard.known, &heard.alert, note.heard_at), Meaning::Ended(..));
-                alerts = self.hear(again).await?.into_iter().filter(has_ended).collect();
+    async fn repeats_of(&self, note: Note<'_>, subject: &IncidentSubject, alerts: Vec<Heard>) -> Result<Vec<Heard>, HandleError> {
+        let incident = self.incidents.load(subject, None).await?.incident;
+        let Some(closed) = &incident.closed else { return Ok(Vec::new()) };
+        let (mut later, mut goes_on): (Vec<_>, Vec<_>) =
+            alerts.into_iter().partition(|heard| began_after(&heard.alert, closed.at));
+        if !later.is_empty() && !self.runs_another_version(subject, &incident).await? {
+            goes_on.append(&mut later);
+        }
+        for heard in &goes_on {
+            let command = Command::StillFiring { fingerprint: heard.alert.fingerprint.clone() };
+            let executed = self.incidents.execute(subject, None, &command, note.heard_at).await;
+            if ExecuteError::settled(executed)?.is_some() {
+                tracing::warn!(incident = %subject, fingerprint = heard.alert.fingerprint, "an alert outlives its incident");
+                break;
             }
+        }
+        self.end_unheard(note, later).await
+    }
+
+    /// Whether what runs is neither what this incident was about nor what it went back to: somebody has deployed since.
+    async fn runs_another_version(&self, subject: &IncidentSubject, incident: &Incident) -> Result<bool, HandleError> {
+        let Some(kind) = Kind::parse_workload(&subject.workload.kind) else { return Ok(false) };
+        let workload = self.cluster.get(kind, &subject.workload.namespace, &subject.workload.name).await?;
+        let Some(hash) = workload.as_ref().and_then(|workload| workload.template()).map(template::hash) else { return Ok(false) };
+        let current = incident.current.as_ref().and_then(|current| current.version.as_ref());
+        let target = incident.target.as_ref().and_then(|target| target.version.as_ref());
+        Ok(current.into_iter().chain(target).all(|version| version.template_hash != hash))
+    }
+
+    /// Ends occurrences whose end nobody told (an alert that is silenced as it resolves is never told of); their alerts are new then.
+    async fn end_unheard(&self, note: Note<'_>, later: Vec<Heard>) -> Result<Vec<Heard>, HandleError> {
+        if later.is_empty() {
+            return Ok(later);
+        }
+        let before = |starts_at: Option<Timestamp>| {
+            starts_at.and_then(|at| at.checked_sub(SignedDuration::from_secs(1)).ok()).map(contracts::time::to_proto)
+        };
+        let ended = later.iter().cloned().map(|mut heard| {
+            heard.alert.ends_at = before(contracts::time::from_proto(heard.alert.starts_at.as_ref()));
+            heard.alert.set_status(v1::AlertStatus::Resolved);
+            heard
+        });
+        if let Some(failure) = self.ends(note, ended.collect()).await.into_iter().next() {
+            return Err(failure);
+        }
+        let heard = self.hear(later.into_iter().map(|heard| heard.alert).collect()).await?;
+        Ok(heard.into_iter().filter(|heard| meaning(&heard.known, &heard.alert, note.heard_at) == Meaning::New).collect())
+    }
+
+    /// Alerts that ended; gives back what went wrong, incident by incident.
+    pub(super) async fn ends(&self, note: Note<'_>, alerts: Vec<Heard>) -> Vec<HandleError> {
+        let mut failures = Vec::new();
+        for (subject, alerts) in by_incident(note, alerts) {
+            failures.extend(self.ends_of(note, subject.as_ref(), alerts).await.err());
+        }
+        failures
+    }
+
+    async fn ends_of(
+        &self,
+        note: Note<'_>,
+        subject: Option<&IncidentSubject>,
+        mut alerts: Vec<Heard>,
+    ) -> Result<(), HandleError> {
+        let mut tries = 0;
+        while !alerts.is_empty() {
+            let rest = alerts.split_off(batch_len(alerts.iter()).min(alerts.len()));
+            if self.end_some(note, subject, &alerts).await? {
+                alerts = rest;
+                continue;
+            }
+            tries += 1;
+            if tries >= TRIES {
+                return Err(contended());
+            }
+            let again = alerts.into_iter().chain(rest).map(|heard| heard.alert).collect();
+            let has_ended = |heard: &Heard| matches!(meaning(&heard.known, &heard.alert, note.heard_at), Meaning::Ended(..));
+            alerts = self.hear(again).await?.into_iter().filter(has_ended).collect();
         }
         Ok(())
     }
@@ -156,8 +218,14 @@ impl Engine {
     }
 }
 
+/// When it ended. Clocks differ, but an end far in the future would make a repeat of every firing until then.
 fn ended_at(note: Note<'_>, heard: &Heard) -> Timestamp {
-    contracts::time::from_proto(heard.alert.ends_at.as_ref()).unwrap_or(note.heard_at)
+    let latest = note.heard_at.saturating_add(CLOCKS_DIFFER).unwrap_or(Timestamp::MAX);
+    contracts::time::from_proto(heard.alert.ends_at.as_ref()).unwrap_or(note.heard_at).min(latest)
+}
+
+fn began_after(alert: &v1::Alert, closed_at: Timestamp) -> bool {
+    contracts::time::from_proto(alert.starts_at.as_ref()).is_some_and(|starts_at| starts_at > closed_at)
 }
 
 /// Alerts by the incident that they belong to.
@@ -172,4 +240,20 @@ fn by_incident(note: Note<'_>, alerts: Vec<Heard>) -> Vec<(Option<IncidentSubjec
         groups.entry(key).or_insert_with(|| (subject, Vec::new())).1.push(heard);
     }
     groups.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::occurrences::Known;
+
+    #[test]
+    fn an_end_in_the_far_future_is_not_believed() {
+        let note = Note { source: "alertmanager", heard_at: Timestamp::UNIX_EPOCH };
+        let at = |seconds: i64| {
+            let ends_at = Some(contracts::time::to_proto(Timestamp::from_second(seconds).unwrap()));
+            ended_at(note, &Heard { alert: v1::Alert { ends_at, ..v1::Alert::default() }, known: Known::default() }).as_second()
+        };
+        assert_eq!((at(-60), at(120), at(250_000_000_000)), (-60, 120, 600));
+    }
 }

@@ -31,7 +31,7 @@ const BATCH: usize = 400;
 /// Bytes of alerts in one append: a join is one message, and NATS takes 1 MiB a message.
 const BATCH_BYTES: usize = 512 * 1024;
 /// How often an append is decided again after it lost, before the message goes back.
-const TRIES: usize = 20;
+pub(crate) const TRIES: usize = 20;
 
 /// Handles `lastgood.alert.>`.
 pub struct AlertHandler {
@@ -77,11 +77,14 @@ impl Handler for AlertHandler {
         if notification.truncated_alerts > 0 {
             tracing::warn!(source = note.source, left_out = notification.truncated_alerts, "the source left alerts out");
         }
-        let sorted = self.engine.sort(note, distinct(notification.alerts)).await?;
-        self.engine.repeats(note, sorted.repeats).await?;
-        self.engine.ends(note, sorted.ended).await?;
-        self.engine.unseen(note, sorted.unseen).await?;
-        self.engine.route(note, sorted.new).await
+        let mut sorted = self.engine.sort(note, distinct(notification.alerts)).await?;
+        // An incident that can't be read, or that a newer binary wrote on, keeps no alert of another one waiting.
+        let (anew, mut failures) = self.engine.repeats(note, sorted.repeats).await;
+        sorted.new.extend(anew);
+        failures.extend(self.engine.ends(note, sorted.ended).await);
+        failures.extend(self.engine.unseen(note, sorted.unseen).await.err());
+        failures.extend(self.engine.route(note, sorted.new).await.err());
+        worst(failures)
     }
 
     /// Notifications of one group keep their order; groups do not wait for each other.

@@ -107,3 +107,27 @@ async fn an_alert_that_prometheus_saw_end_can_open_again() -> anyhow::Result<()>
     world.wait_occurrence("f1", &["occurrence_opened", "occurrence_resolved", "occurrence_joined"]).await?;
     world.end().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_whose_end_nobody_told_opens_again_for_the_next_version_only() -> anyhow::Result<()> {
+    let world = start(Settings::default()).await?;
+    world.good_then_bad("web", json!({})).await?;
+    world.fire(vec![world.alert("f1", "web")]).await?;
+    let (subject, incident, _) = world.incident("web", "notification_requested").await?;
+    let reason = incident.notices.values().next().unwrap().request.reason.clone();
+    let delivered =
+        Command::RecordDelivery { audience: v1::Audience::OnCall, reason, channel: "test".into(), dedup_key: "k".into() };
+    world.engine.incidents.execute(&subject, None, &delivered, world.engine.clock.now()).await?;
+    world.incident("web", "incident_closed").await?;
+    // The same version, and a start that moved: what goes on, goes on.
+    world.fire(vec![world.alert("f1", "web"), world.alert("mark", "none")]).await?;
+    world.wait_occurrence("mark", &["occurrence_dismissed"]).await?;
+    assert_eq!(world.occurrence("f1").await?, ["occurrence_opened"]);
+    // The next version fails in the same way; the alert had been silenced while it ended.
+    world.deploy("web", "3", json!({})).await?;
+    world.wait_ledger("web", false).await?;
+    world.fire(vec![world.alert("f1", "web")]).await?;
+    world.wait_occurrence("f1", &["occurrence_opened", "occurrence_resolved", "occurrence_opened"]).await?;
+    assert_eq!(world.count(&subjects::facts_of_type("anomaly_detected")).await?, 2);
+    world.end().await
+}
