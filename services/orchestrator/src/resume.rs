@@ -3,13 +3,16 @@
 //! Guarantees: an incident that is decided is left alone; what was found out before is not said twice; a workload that is gone or changed
 //! meanwhile supersedes. While the cluster is away this waits; the incident's own deadline ends that. Must not: open incidents.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use chassis::bus::{AppendError, Delivery, HandleError, Handler};
 use contracts::IncidentSubject;
 use contracts::v1::Superseded;
-use lastgood_core::incident::{Command, Incident, Phase};
+use lastgood_core::incident::{Command, Incident};
 use lastgood_core::template;
 
+use crate::alerts::{TRIES, contended};
 use crate::cluster::{Kind, Object};
 use crate::decision::{Engine, Prefetched, fold};
 
@@ -17,7 +20,7 @@ use crate::decision::{Engine, Prefetched, fold};
 pub const WAKES: [&str; 3] = ["anomaly_detected", "current_version_identified", "previous_version_found"];
 
 /// When to look again after an incident that is just being decided.
-const BEING_DECIDED: std::time::Duration = std::time::Duration::from_secs(2);
+const BEING_DECIDED: Duration = Duration::from_secs(2);
 
 /// Handles [`WAKES`].
 pub struct Resume {
@@ -41,24 +44,52 @@ impl Handler for Resume {
             return Ok(());
         }
         let Some(_deciding) = self.engine.deciding.begin(subject.incident) else {
-            return Err(HandleError::retry(BEING_DECIDED, "the handler that opened it is deciding it"));
+            return Err(being_decided());
         };
         let pre = self.engine.prefetch(&subject.workload, Some(&subject)).await?;
         let Some((incident, expected)) = newest(&subject, &pre) else { return Ok(()) };
         let commands = self.engine.rest_of_decision(&subject, &incident, &pre).await?;
-        let proposal = fold(&incident, &commands, self.engine.clock.now());
-        if proposal.facts.is_empty() {
-            let why = proposal.refused.first().map(ToString::to_string).unwrap_or_default();
-            return Err(HandleError::retry(std::time::Duration::from_secs(1), format!("the decision was refused: {why}")));
-        }
-        match self.engine.incidents.append(&subject, expected, &proposal.facts).await {
-            Ok(_) => tracing::info!(incident = %subject, "a decision was finished"),
-            // Whoever was faster left a fact that wakes this again, or decided.
-            Err(AppendError::Lost) => return Err(AppendError::Lost.into()),
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
+        self.finish(&subject, (incident, expected), &commands).await
     }
+}
+
+impl Resume {
+    /// Appends the decision; what others append meanwhile (a joined alert, the chat thread) changes nothing about it.
+    async fn finish(
+        &self,
+        subject: &IncidentSubject,
+        (mut incident, mut expected): (Incident, u64),
+        commands: &[Command],
+    ) -> Result<(), HandleError> {
+        for _ in 0..TRIES {
+            let proposal = fold(&incident, commands, self.engine.clock.now());
+            if proposal.facts.is_empty() {
+                let why = proposal.refused.first().map(ToString::to_string).unwrap_or_default();
+                return Err(HandleError::retry(Duration::from_secs(1), format!("the decision was refused: {why}")));
+            }
+            match self.engine.incidents.append(subject, expected, &proposal.facts).await {
+                Ok(_) => {
+                    tracing::info!(incident = %subject, "a decision was finished");
+                    return Ok(());
+                }
+                Err(AppendError::Lost) => {
+                    let loaded = self.engine.incidents.load(subject, Some(expected)).await?;
+                    if !is_undecided(&loaded.incident) {
+                        return Ok(());
+                    }
+                    (incident, expected) = (loaded.incident, loaded.expected);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(contended())
+    }
+}
+
+/// Not a failure, however long the cluster takes to answer: the incident's own deadline ends it.
+fn being_decided() -> HandleError {
+    let reason = "the handler that opened it is deciding it".to_owned();
+    HandleError::RetryAfter { after: BEING_DECIDED, reason, outage: true }
 }
 
 /// Whether it waits for its plan or its halt.
@@ -112,13 +143,7 @@ impl Engine {
         }
         let Some(workload) = workload else { return Ok(Vec::new()) };
         let Some(opened) = &incident.opened else { return Ok(Vec::new()) };
-        let commands = self.decide(kind, &workload, &opened.trigger, opened.at, pre).await?;
-        let said = |command: &Command| match command {
-            Command::IdentifyCurrent(_) => incident.phase() != Phase::Detected,
-            Command::FindPrevious(_) => incident.phase() == Phase::TargetFound,
-            _ => false,
-        };
-        Ok(commands.into_iter().filter(|command| !said(command)).collect())
+        self.decide(kind, &workload, &opened.trigger, opened.at, pre).await
     }
 }
 
@@ -139,6 +164,11 @@ mod tests {
             deadlines: v1::Deadlines::default(),
         };
         Incident { opened: Some(opened), ..Incident::default() }
+    }
+
+    #[test]
+    fn a_slow_decision_of_this_process_is_no_failure() {
+        assert!(matches!(being_decided(), HandleError::RetryAfter { outage: true, .. }));
     }
 
     #[test]
