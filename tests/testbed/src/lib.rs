@@ -22,7 +22,7 @@ pub mod services;
 pub mod sim;
 pub mod tools;
 pub mod wait;
-pub mod workload;
 pub mod world;
 
 pub use error::Error;
+pub use workload;

@@ -67,14 +67,14 @@ pub async fn build_workload() -> Result<PathBuf, Error> {
     let _lock = locked(&target.join("testbed-build.lock"), STEP).await?;
     let mut command = tokio::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
-        .args(["build", "--quiet", "--release", "--package", "testbed", "--bin", "workload", "--target", TRIPLE])
+        .args(["build", "--quiet", "--package", "workload", "--target", TRIPLE])
         .env("CARGO_TARGET_DIR", &target)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env("CARGO_TERM_COLOR", "never")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .current_dir(workspace()?);
     output(command, STEP).await?;
-    Ok(target.join(TRIPLE).join("release/workload"))
+    Ok(target.join(TRIPLE).join("debug/workload"))
 }
 
 /// Runs the command that loads an image, with the tarball's path as its last argument. Its words are separated by blanks.

@@ -107,11 +107,9 @@ async fn set_up(stage: Stage, options: &DemoOptions) -> Result<World> {
     stage.long("nats-server", tools::nats_server()).await.context("nats-server")?;
     stage.long("Prometheus", tools::prometheus()).await.context("Prometheus")?;
     stage.long("Alertmanager", tools::alertmanager()).await.context("Alertmanager")?;
-    stage.long("lastgood's five services, built", Binaries::build()).await.context("building the services")?;
-    let what = match &options.kubeconfig {
-        None => "everything up, on a simulated cluster".to_owned(),
-        Some(kubeconfig) => format!("everything up, on the cluster of {}", kubeconfig.display()),
-    };
+    stage.long("building lastgood's services", Binaries::build()).await.context("building the services")?;
+    let cluster = if options.kubeconfig.is_some() { "a real cluster" } else { "a simulated cluster" };
+    let what = format!("starting everything, on {cluster}");
     let within = pick(WORLD_WITHIN, options);
     let starting = async {
         let started = tokio::time::timeout(within, World::start(world_options(options))).await;

@@ -233,8 +233,9 @@ impl Story {
         let opens = world.journal.wait_incident(&app.namespace, &app.name, 0, SOON);
         let ready = async {
             // The alert may be faster than the rollout; then there is nothing to say.
-            let _ = app.available(ROLLOUT).await;
-            stage.note("", "all its pods pass their readiness probe; now for Prometheus and Alertmanager …", Tone::Quiet);
+            if app.available(ROLLOUT).await.is_ok() {
+                stage.note("", "all its pods pass their readiness probe; now for Prometheus and Alertmanager …", Tone::Quiet);
+            }
             std::future::pending::<()>().await;
         };
         let incident = tokio::select! { incident = opens => incident?, () = ready => unreachable!("it is pending") };

@@ -72,11 +72,24 @@ fn item(value: &Value) -> Vec<String> {
             Value::String(lines) => lines.lines().collect(),
             lines => lines.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>(),
         };
+        let logs = folded(logs.into_iter());
         let last = logs[logs.len().saturating_sub(LOG_LINES)..].iter().map(|line| format!("  log: {line}"));
         std::iter::once(head).chain(last).collect()
     } else {
         vec![format!("{} {}: {}", say("check"), say("verdict"), say("evidence"))]
     }
+}
+
+/// The lines, with those that repeat the one before counted instead.
+fn folded<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut counted: Vec<(&str, usize)> = Vec::new();
+    for line in lines {
+        match counted.last_mut() {
+            Some((last, times)) if *last == line => *times += 1,
+            _ => counted.push((line, 1)),
+        }
+    }
+    counted.into_iter().map(|(line, times)| if times > 1 { format!("{line}  (×{times})") } else { line.to_owned() }).collect()
 }
 
 /// A change event.
@@ -95,8 +108,9 @@ pub fn thread(parent: &Message, replies: &[Message], look: Look) -> Vec<String> 
     lines.extend(quoted(&spoken(parent), 2, Tone::Plain, look));
     for reply in replies {
         let text = spoken(reply);
-        let total = text.lines().count();
-        let mut shown: Vec<_> = text.lines().take(REPLY).map(str::to_owned).collect();
+        let mut shown = folded(text.lines());
+        let total = shown.len();
+        shown.truncate(REPLY);
         if total > REPLY {
             shown.push(format!("… {} more lines", total - REPLY));
         }
@@ -156,7 +170,7 @@ mod tests {
             routing_key: String::new(),
             dedup_key: "lastgood/inc_1/on_call/failed.pods_not_ready".into(),
             payload: json!({"summary": "shop/web: it failed", "severity": "critical", "custom_details": {
-                "pods": [{"pod": "web-1", "reason": "not ready", "restarts": 2, "last_log_lines": ["a", "b", "c", "d"]}],
+                "pods": [{"pod": "web-1", "reason": "not ready", "restarts": 2, "last_log_lines": "a\nb\nc\nc\nd"}],
                 "serving_pods": ["web-0"], "failed_checks": [{"check": "smoke", "verdict": "failed", "evidence": "500"}],
             }}),
             links: json!([{"text": "Runbook", "href": "runbooks/pods-not-ready.md"}]),
@@ -176,7 +190,7 @@ mod tests {
                 "  │ pods:",
                 "  │   web-1: not ready (2 restarts)",
                 "  │     log: b",
-                "  │     log: c",
+                "  │     log: c  (×2)",
                 "  │     log: d",
                 "  │ serving now:",
                 "  │   web-0",
@@ -208,7 +222,7 @@ mod tests {
         };
         let blocks = json!([{"type": "header", "text": {"type": "plain_text", "text": "the title"}},
             {"type": "context", "elements": [{"type": "mrkdwn", "text": "small print"}]}]);
-        let long = ["a line"; 20].join("\n");
+        let long = ["a line", "another"].repeat(10).join("\n");
         let lines = thread(
             &message(&["old", "new"], blocks),
             &[message(&["reply"], Value::Null), message(&[&long], Value::Null)],

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::Behaviour;
+use crate::Behaviour;
 
 /// Takes the server's log lines, one call a line, without the newline.
 pub type LogSink = Arc<dyn Fn(&str) + Send + Sync>;
