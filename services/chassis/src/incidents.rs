@@ -191,8 +191,9 @@ impl Incidents {
         if newest.incident == subject.incident {
             return Ok(Some((subject, loaded)));
         }
-        let loaded = self.load(&newest, Some(opening.sequence)).await?;
-        Ok(Some((newest, loaded)))
+        let of_newest = self.load(&newest, Some(opening.sequence)).await?;
+        // What was expected before the opening was read: should a still newer incident open meanwhile, an append on this is refused.
+        Ok(Some((newest, Loaded { expected: loaded.expected, ..of_newest })))
     }
 
     /// An incident whose workload is not known.
