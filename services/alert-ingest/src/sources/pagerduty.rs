@@ -1,8 +1,9 @@
 //! `POST /v1/acknowledgements/pagerduty`: PagerDuty's webhook v3; `incident.acknowledged` acknowledges our incident.
 //!
 //! Guarantees: nothing of a body is used before one of the signatures in `X-PagerDuty-Signature` (`v1=<hex HMAC-SHA256>`, several while a
-//! secret is rotated) has verified, in constant time; without a configured secret nothing is accepted. Events that are not ours are answered
-//! 202, so that PagerDuty does not switch the subscription off. Must not: trust a key that doesn't have our form.
+//! secret is rotated) has verified, in constant time; without a configured secret nothing is accepted. Events that are not ours, and
+//! acknowledgements that come too late (of an incident that is closed, or archived), are answered 202, so that PagerDuty does not switch the
+//! subscription off. Must not: trust a key that doesn't have our form.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -68,12 +69,20 @@ pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Res
     let body: Bytes = app.small_body(&head.headers, body).await?;
     verify(secret.expose().as_bytes(), &head.headers, &body)?;
     match meaning(&body)? {
-        Meaning::Nothing(why) => Ok((StatusCode::ACCEPTED, Json(json!({"acknowledged": false, "ignored": why}))).into_response()),
+        Meaning::Nothing(why) => Ok(ignored(&why)),
         Meaning::Acknowledge { incident, who, key } => {
             let note = format!("PagerDuty, {key}");
-            Ok(acknowledge::record(&app, incident, &who, "pagerduty", &note).await?.into_response())
+            match acknowledge::record(&app, incident, &who, "pagerduty", &note).await {
+                Ok(recorded) => Ok(recorded.into_response()),
+                Err(late) if matches!(late.status, StatusCode::CONFLICT | StatusCode::NOT_FOUND) => Ok(ignored(&late.reason)),
+                Err(problem) => Err(problem),
+            }
         }
     }
+}
+
+fn ignored(why: &str) -> Response {
+    (StatusCode::ACCEPTED, Json(json!({"acknowledged": false, "ignored": why}))).into_response()
 }
 
 fn verify(secret: &[u8], headers: &HeaderMap, body: &[u8]) -> Result<(), WebhookError> {
@@ -121,6 +130,7 @@ fn incident_of(key: &str) -> Option<IncidentId> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::acknowledge::AcknowledgeError;
     use super::super::testing::{ID, Sent, World};
     use super::*;
 
@@ -186,6 +196,24 @@ mod tests {
             assert_eq!((answer.status, answer.error()), (StatusCode::UNAUTHORIZED, "unauthorized"));
         }
         assert_eq!(world.incidents.acts().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_acknowledgement_that_comes_too_late_keeps_the_subscription_on() {
+        let world = World::default();
+        let body = event("incident.acknowledged", &format!("lastgood/{ID}/on_call/halted.paused"));
+        let good = signed(World::PAGERDUTY.as_bytes(), &body);
+        let late = AcknowledgeError::Refused("it is closed".into());
+        let away = AcknowledgeError::Unavailable("away".into());
+        for (error, status) in [
+            (late, StatusCode::ACCEPTED),
+            (AcknowledgeError::Unknown(ID.parse().unwrap()), StatusCode::ACCEPTED),
+            (away, StatusCode::SERVICE_UNAVAILABLE),
+        ] {
+            world.incidents.answer(Err(error));
+            let answer = world.send(PATH, Sent { signature: Some(&good), ..Sent::json(body.clone()) }).await;
+            assert_eq!(answer.status, status);
+        }
     }
 
     #[tokio::test]
