@@ -1,13 +1,15 @@
 //! Looks at a Deployment, its ReplicaSets, pods and Services by live reads.
 //!
 //! Guarantees: every look lists anew, but for looks that several checks share within a moment; the restored version's pods are
-//! those owned by a ReplicaSet of the Deployment whose template hash is the plan's. Must not: write, or take an outage for a change.
+//! those owned by a ReplicaSet of the Deployment whose template hash is what the rollback yielded: the plan's, or what an admission
+//! webhook made of it, as the executor's write says of itself. Must not: write, or take an outage for a change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use contracts::IncidentSubject;
 use contracts::v1::{Plan, Superseded, WorkloadRef};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
@@ -23,6 +25,10 @@ use crate::eyes::{Eyes, NoLook};
 use crate::sight::{PodSight, ServiceSight, Sight};
 use crate::text::causes;
 
+/// The executor's annotations: whose write the Deployment is as of, and the hash of the template that it yielded.
+const INCIDENT: &str = "lastgood.dev/incident";
+const TEMPLATE: &str = "lastgood.dev/template";
+
 /// How old a look may be to be shared.
 const SHARED_FOR: Duration = Duration::from_millis(200);
 
@@ -30,17 +36,19 @@ const SHARED_FOR: Duration = Duration::from_millis(200);
 pub struct KubeEyes {
     client: kube::Client,
     workload: WorkloadRef,
+    incident: String,
     uid: String,
-    restored: String,
+    planned: String,
     shared: Mutex<Option<(Instant, Arc<Sight>)>>,
 }
 
 impl KubeEyes {
-    /// Eyes for the workload that this plan restores.
+    /// Eyes for the workload that this incident's plan restores.
     #[must_use]
-    pub fn new(client: kube::Client, workload: WorkloadRef, plan: &Plan) -> Self {
-        let restored = plan.to.as_ref().map(|version| version.template_hash.clone()).unwrap_or_default();
-        Self { client, workload, uid: plan.workload_uid.clone(), restored, shared: Mutex::default() }
+    pub fn new(client: kube::Client, subject: &IncidentSubject, plan: &Plan) -> Self {
+        let planned = plan.to.as_ref().map(|version| version.template_hash.clone()).unwrap_or_default();
+        let (workload, incident) = (subject.workload.clone(), subject.incident.to_string());
+        Self { client, workload, incident, uid: plan.workload_uid.clone(), planned, shared: Mutex::default() }
     }
 
     /// The Deployment, unless somebody changed it. Read as plain JSON: a typed read would drop fields that it doesn't know from
@@ -49,10 +57,14 @@ impl KubeEyes {
         let resource = ApiResource::erase::<Deployment>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.workload.namespace, &resource);
         let found = api.get_opt(&self.workload.name).await.map_err(|error| unseen("the Deployment", &error))?;
-        match changed(found.as_ref(), &self.uid, &self.restored) {
+        match changed(found.as_ref(), &self.uid, self.restored(found.as_ref())) {
             Some(what) => Err(NoLook::Changed(what)),
             None => found.ok_or_else(|| NoLook::Unseen("the Deployment is not there".to_owned())),
         }
+    }
+
+    fn restored<'a>(&'a self, deployment: Option<&'a DynamicObject>) -> &'a str {
+        deployment.and_then(|deployment| yielded(deployment, &self.incident)).unwrap_or(&self.planned)
     }
 
     async fn look_anew(&self) -> Result<Sight, NoLook> {
@@ -68,7 +80,7 @@ impl KubeEyes {
         let sets = sets.map_err(|error| unseen("the ReplicaSets", &error))?.items;
         let pods = pods.map_err(|error| unseen("the pods", &error))?.items;
         let services = services.map_err(|error| unseen("the Services", &error))?.items;
-        Ok(sight(&deployment, &self.restored, &sets, &pods, &services))
+        Ok(sight(&deployment, self.restored(Some(&deployment)), &sets, &pods, &services))
     }
 }
 
@@ -103,6 +115,14 @@ fn selector(deployment: &DynamicObject) -> Result<Selector, NoLook> {
         .map_err(|error| error.to_string())
         .and_then(|selector| Selector::try_from(selector).map_err(|error| error.to_string()))
         .map_err(|error| NoLook::Unseen(format!("the Deployment's selector can't be read: {error}")))
+}
+
+/// The hash of the template that this incident's write yielded, by the Deployment's annotations; `None` where they are not its.
+#[must_use]
+pub fn yielded<'a>(deployment: &'a DynamicObject, incident: &str) -> Option<&'a str> {
+    let annotations = deployment.metadata.annotations.as_ref()?;
+    let ours = annotations.get(INCIDENT).is_some_and(|named| named == incident);
+    annotations.get(TEMPLATE).filter(|hash| ours && !hash.is_empty()).map(String::as_str)
 }
 
 /// Whether somebody changed the workload since it was restored.
@@ -197,5 +217,34 @@ fn service_sight(service: &Service) -> ServiceSight {
             .filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
             .filter_map(|port| u16::try_from(port.port).ok())
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn deployment(annotations: &Value, template: &Value) -> DynamicObject {
+        let object = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "uid": "u", "annotations": annotations}, "spec": {"template": template}});
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn what_admission_made_of_the_restored_version_is_no_change() {
+        let (planned, made) = (json!({"spec": {"a": 1}}), json!({"spec": {"a": 1, "sidecar": 1}}));
+        let hash = lastgood_core::template::hash;
+        let told = |incident: &str, template: &Value| {
+            let live = deployment(&json!({INCIDENT: incident, TEMPLATE: hash(&made)}), template);
+            let restored = yielded(&live, "inc_a").map_or_else(|| hash(&planned), ToOwned::to_owned);
+            changed(Some(&live), "u", &restored).map(|superseded| superseded.what)
+        };
+        let template = || Some("template".to_owned());
+        assert_eq!(told("inc_a", &made), None);
+        assert_eq!(told("inc_a", &json!({"spec": {"a": 3}})), template(), "apply keeps the annotations");
+        assert_eq!(told("inc_b", &made), template(), "another incident's word says nothing");
+        assert_eq!(told("inc_b", &planned), None);
     }
 }

@@ -40,7 +40,7 @@ impl Handler for OnTrafficShifted {
         let Some((_, plan)) = &state.plan else {
             return Err(HandleError::dead("the incident's traffic has shifted without a plan"));
         };
-        let eyes = KubeEyes::new(self.client.clone(), subject.workload.clone(), plan);
+        let eyes = KubeEyes::new(self.client.clone(), &subject, plan);
         tokio::select! {
             verified = self.verification.run(&subject, &state, &eyes) => verified,
             () = self.stopping.cancelled() => Err(stopping()),
