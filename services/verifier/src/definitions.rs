@@ -248,6 +248,22 @@ mod tests {
     }
 
     #[test]
+    fn hostile_yaml_is_refused() {
+        let bomb = format!(
+            "a: &a [x,x,x,x,x,x,x,x,x]\n{}",
+            ('b'..='z')
+                .map(|c| {
+                    let p = char::from(c as u8 - 1);
+                    format!("{c}: &{c} [*{p},*{p},*{p},*{p},*{p},*{p},*{p},*{p},*{p}]\n")
+                })
+                .collect::<String>()
+        );
+        for text in ["[".repeat(200_000), "{a: ".repeat(60_000), "- ".repeat(100_000), bomb] {
+            assert!(of_workload(&[], Some(&text), &web()).is_err());
+        }
+    }
+
+    #[test]
     fn no_smoke_tests_is_legal() {
         for text in [None, Some(""), Some("[]"), Some("# none yet")] {
             assert!(of_workload(&[], text, &web()).unwrap().is_empty(), "{text:?}");
