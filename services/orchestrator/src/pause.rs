@@ -14,7 +14,7 @@ pub async fn switch(store: &LedgerStore, cluster: &str, wanted: &PauseSwitched) 
     Ok(if changed { format!("cluster {cluster} is now {state}") } else { format!("cluster {cluster} was {state} already") })
 }
 
-/// Who gives the command, for the record: `--who`, else the login name, else the host's name for nobody in particular.
+/// Who gives the command, for the record: `--who`, else the login name, else "unknown".
 #[must_use]
 pub fn who(given: Option<String>, login: Option<String>) -> String {
     given.or(login).filter(|name| !name.trim().is_empty()).unwrap_or_else(|| "unknown".to_owned())

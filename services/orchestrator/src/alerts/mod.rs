@@ -16,10 +16,11 @@ use contracts::subjects::{self, streams};
 use contracts::v1::{self, WorkloadRef};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use lastgood_core::template;
 
 use crate::cluster::Kind;
 use crate::correlate::{Clue, Correlation, Dismissal, Workload, clues, resolve};
-use crate::decision::{Engine, Prefetched};
+use crate::decision::{ABOUT, Engine, Prefetched};
 use crate::occurrences::{Known, Meaning, meaning};
 
 /// Reads of fingerprints at the same time.
@@ -178,7 +179,8 @@ impl Engine {
                 Ok((Correlation::Dismissed(dismissal), _, alerts)) => {
                     dismissed.extend(alerts.into_iter().map(|heard| (heard, dismissal.clone())));
                 }
-                Ok((Correlation::Found(workload), pre, alerts)) => {
+                Ok((Correlation::Found(workload), pre, mut alerts)) => {
+                    tell_version(&workload, &mut alerts);
                     let path = subjects::workload_path(&self.reference(&workload));
                     by_workload.entry(path).or_insert_with(|| (*workload, pre, Vec::new())).2.extend(alerts);
                 }
@@ -208,6 +210,17 @@ impl Engine {
     /// A found workload's reference.
     pub(crate) fn reference(&self, workload: &Workload) -> WorkloadRef {
         self.workload_ref(workload.kind, workload.object.namespace(), workload.object.name())
+    }
+}
+
+/// Notes on alerts about pods of a version that is being replaced, or was, that they are: what is rolled out now may be their repair.
+fn tell_version(workload: &Workload, alerts: &mut [Heard]) {
+    let Some(about) = &workload.about else { return };
+    if workload.object.template().map(template::hash).as_ref() == Some(about) {
+        return;
+    }
+    for heard in alerts {
+        heard.alert.labels.entry(ABOUT.to_owned()).or_insert_with(|| about.clone());
     }
 }
 
@@ -260,6 +273,18 @@ mod tests {
     fn heard(bytes: usize) -> Heard {
         let labels = BTreeMap::from([("long".to_owned(), "x".repeat(bytes))]);
         Heard { alert: v1::Alert { labels, ..v1::Alert::default() }, known: Known::default() }
+    }
+
+    #[test]
+    fn an_alert_about_a_pod_of_another_version_says_so() {
+        let now = serde_json::json!({"spec": {"containers": [{"name": "web", "image": "web:v2"}]}});
+        let object = crate::cluster::Object::new(serde_json::json!({"spec": {"template": now}}));
+        let said = |about: Option<String>| {
+            let mut alerts = [heard(1)];
+            tell_version(&Workload { kind: Kind::Deployment, object: object.clone(), about }, &mut alerts);
+            alerts[0].alert.labels.get(ABOUT).cloned()
+        };
+        assert_eq!((said(None), said(Some(template::hash(&now))), said(Some("v1".into()))), (None, None, Some("v1".into())));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use lastgood_core::template;
 
 use super::{Heard, Note, TRIES, batch_len, contended};
 use crate::correlate::Workload;
-use crate::decision::{Engine, Prefetched, Proposal, fold, opening};
+use crate::decision::{ABOUT, Engine, Prefetched, Proposal, fold, opening};
 use crate::occurrences::{Meaning, meaning, occurrence};
 use crate::resume::is_undecided;
 
@@ -39,9 +39,11 @@ impl Engine {
         pre: Option<Prefetched>,
         mut alerts: Vec<Heard>,
     ) -> Result<(), HandleError> {
-        // The alert that has fired longest opens.
+        // The alert that has fired longest opens, and one about the version that runs before those about others.
+        let hash = workload.object.template().map(template::hash);
         alerts.sort_by_cached_key(|heard| {
-            (contracts::time::from_proto(heard.alert.starts_at.as_ref()), heard.alert.fingerprint.clone())
+            let about_another = heard.alert.labels.get(ABOUT).is_some_and(|about| Some(about) != hash.as_ref());
+            (about_another, contracts::time::from_proto(heard.alert.starts_at.as_ref()), heard.alert.fingerprint.clone())
         });
         let reference = self.reference(&workload);
         let mut pre = pre;
@@ -222,7 +224,7 @@ mod tests {
             let object = Object::new(
                 json!({"metadata": {"annotations": {INCIDENT: incident, TEMPLATE: hash}}, "spec": {"template": template}}),
             );
-            restored_by(&Workload { kind: Kind::Deployment, object }, &newest)
+            restored_by(&Workload { kind: Kind::Deployment, object, about: None }, &newest)
         };
         let hash = template::hash(&template);
         assert!(ours(&id.to_string(), &hash));

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::DismissReason;
+use lastgood_core::template;
 
 use super::clue::Clue;
 use super::{Correlation, Dismissal, Found, Looked};
@@ -18,10 +19,14 @@ pub struct Workload {
     pub kind: Kind,
     /// The object as it is now.
     pub object: Object,
+    /// The version that the alert is about, by its template's hash, where a pod or ReplicaSet of it led here.
+    pub about: Option<String>,
 }
 
 enum Step {
     Found(Found),
+    /// Through this version's ReplicaSet, by its template's hash.
+    Through(Found, String),
     Several(BTreeSet<String>),
     Nothing(String),
 }
@@ -31,7 +36,10 @@ pub async fn resolve(cluster: &dyn Lookup, clues: &[Clue]) -> Looked<Correlation
     let mut tried = Vec::new();
     for clue in clues {
         match follow(cluster, clue).await? {
-            Step::Found((kind, object)) => return Ok(Correlation::Found(Box::new(Workload { kind, object }))),
+            Step::Found((kind, object)) => return Ok(Correlation::Found(Box::new(Workload { kind, object, about: None }))),
+            Step::Through((kind, object), hash) => {
+                return Ok(Correlation::Found(Box::new(Workload { kind, object, about: Some(hash) })));
+            }
             Step::Several(candidates) => {
                 let names = candidates.into_iter().collect::<Vec<_>>().join(", ");
                 let detail = format!("{clue} fits several workloads: {names}");
@@ -70,7 +78,10 @@ async fn owner_of_set(cluster: &dyn Lookup, set: &Object) -> Looked<Step> {
         return Ok(Step::Nothing(format!("its ReplicaSet is of {}/{} ({})", owner.kind, owner.name, owner.api_version)));
     }
     Ok(match cluster.get(Kind::Deployment, set.namespace(), &owner.name).await? {
-        Some(deployment) => Step::Found((Kind::Deployment, deployment)),
+        Some(deployment) => match set.template() {
+            Some(template) => Step::Through((Kind::Deployment, deployment), template::hash(template)),
+            None => Step::Found((Kind::Deployment, deployment)),
+        },
         None => Step::Nothing(format!("its Deployment {} does not exist", owner.name)),
     })
 }
@@ -125,7 +136,8 @@ async fn behind_service(cluster: &dyn Lookup, namespace: &str, name: &str) -> Lo
     let by_owner: BTreeMap<_, _> = pods.iter().filter_map(|pod| Some((pod.controller()?.uid, pod))).collect();
     let mut owners = Vec::new();
     for pod in by_owner.into_values() {
-        if let Step::Found(found) = owner_of_pod(cluster, pod).await? {
+        // A Service is of no version.
+        if let Step::Found(found) | Step::Through(found, _) = owner_of_pod(cluster, pod).await? {
             owners.push(found);
         }
     }
@@ -218,6 +230,21 @@ mod tests {
         ] {
             assert_eq!(lead(clue.clone()).await, leads_to, "{clue}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_pod_tells_which_version_it_is_about() {
+        let template = json!({"spec": {"containers": [{"name": "app", "image": "web:v1"}]}});
+        let cluster = shop().with(
+            Kind::ReplicaSet,
+            json!({"metadata": {"namespace": "shop", "name": "web-v1", "ownerReferences": [owner("Deployment", "web")]},
+                "spec": {"template": template}}),
+        );
+        let Correlation::Found(found) = resolve(&cluster, &[Clue::Pod("shop".into(), "web-v1-gone1".into())]).await.unwrap()
+        else {
+            panic!("the ReplicaSet is there")
+        };
+        assert_eq!((found.object.name(), found.about), ("web", Some(template::hash(&template))));
     }
 
     #[tokio::test]

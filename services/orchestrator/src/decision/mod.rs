@@ -27,8 +27,8 @@ pub use deciding::Deciding;
 pub use propose::{Proposal, course_commands, fold, opening};
 pub use reads::{LogReads, Prefetched};
 
-/// The label by which lastgood's own detector says which version it is about.
-const ABOUT: &str = "lastgood_template_hash";
+/// The label that says which version an alert is about: lastgood's own detector sets it, and so does what was found by a pod.
+pub(crate) const ABOUT: &str = "lastgood_template_hash";
 
 /// What every handler of the orchestrator works with; cheap to clone.
 #[derive(Clone)]

@@ -52,6 +52,25 @@ async fn what_speaks_against_it_halts_with_its_reason() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_alert_about_the_replaced_versions_pod_rolls_no_repair_back() -> anyhow::Result<()> {
+    let world = start(Settings::default()).await?;
+    world.good_then_bad("web", auto()).await?;
+    let everything = orchestrator::cluster::Selector::everything();
+    let sets = world.engine.cluster.list(orchestrator::cluster::Kind::ReplicaSet, &world.namespace, &everything).await?;
+    let of = |version: &str| {
+        let runs = |set: &&orchestrator::cluster::Object| set.template_labels().get("version").is_some_and(|v| v == version);
+        sets.iter().find(runs).map(|set| format!("{}-gone1", set.name())).unwrap()
+    };
+    let mut alert = world.alert("f1", "unused");
+    alert.labels.remove("deployment");
+    alert.labels.insert("pod".into(), of("1"));
+    world.fire(vec![alert]).await?;
+    let (_, incident, _) = world.incident("web", "rollback_halted").await?;
+    assert_eq!(incident.halted.unwrap().reason, "no_recent_change");
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_failing_workloads_are_no_single_bad_deploy() -> anyhow::Result<()> {
     let mut settings = Settings::default();
     settings.mass_failure.workloads = 3;
