@@ -5,7 +5,8 @@
 //! list of texts also with commas. Any key `k` may be given as `k_file`: the file's text without its last newline.
 //!
 //! Guarantees: unknown keys and bad values are refused with their path, the reason and where they came from; sections of other
-//! services are passed over, so that all can share one environment or file. Must not: print a secret, or know a service.
+//! services are passed over, so that all can share one environment or file, and so are the variables that Kubernetes puts into every
+//! pod for a Service called `lastgood…`. Must not: print a secret, or know a service.
 
 mod deserialize;
 mod node;
@@ -95,7 +96,7 @@ pub fn load_from<T: DeserializeOwned>(
     };
     let mut variables: Vec<_> = environment
         .into_iter()
-        .filter(|(name, _)| name.starts_with("LASTGOOD_") && !OTHER_VARIABLES.contains(&name.as_str()))
+        .filter(|(name, _)| name.starts_with("LASTGOOD_") && !OTHER_VARIABLES.contains(&name.as_str()) && !is_service_link(name))
         .collect();
     variables.sort();
     for (name, text) in variables {
@@ -108,6 +109,20 @@ pub fn load_from<T: DeserializeOwned>(
         })?;
     }
     T::deserialize(deserialize::NodeDeserializer::root(root)).map_err(node::NodeError::into_config_error)
+}
+
+/// Whether Kubernetes set this variable for a Service (`LASTGOOD_NATS_SERVICE_HOST`, `LASTGOOD_NATS_PORT_4222_TCP_ADDR`, …): every
+/// pod gets those of its namespace's Services, and their presence must not keep a service from starting.
+fn is_service_link(name: &str) -> bool {
+    let protocol = |rest: &str| {
+        let mut parts = rest.split('_');
+        parts.next().is_some_and(|port| port.parse::<u16>().is_ok()) && matches!(parts.next(), Some("TCP" | "UDP" | "SCTP"))
+    };
+    let of_port = name.match_indices("_PORT").map(|(at, found)| &name[at + found.len()..]);
+    !name.contains("__")
+        && (name.ends_with("_SERVICE_HOST")
+            || name.contains("_SERVICE_PORT")
+            || of_port.into_iter().any(|rest| rest.is_empty() || rest.strip_prefix('_').is_some_and(protocol)))
 }
 
 fn read_file(path: &Path) -> Result<Node, ConfigError> {

@@ -57,6 +57,26 @@ fn refused(file: Option<&Path>, variables: &[(&str, &str)]) -> (String, String, 
 }
 
 #[test]
+fn what_kubernetes_says_of_services_is_passed_over() {
+    let links = [
+        "LASTGOOD_NATS_SERVICE_HOST",
+        "LASTGOOD_NATS_SERVICE_PORT",
+        "LASTGOOD_NATS_SERVICE_PORT_CLIENT",
+        "LASTGOOD_ALERT_INGEST_PORT",
+        "LASTGOOD_ALERT_INGEST_PORT_8080_TCP",
+        "LASTGOOD_ALERT_INGEST_PORT_8080_TCP_ADDR",
+        "LASTGOOD_PORT",
+    ];
+    for name in links {
+        let loaded = load_from::<Config>(None, environment(&[(name, "tcp://10.96.0.1:4222")]));
+        assert!(loaded.is_ok(), "{name}: {loaded:?}");
+    }
+    for name in ["LASTGOOD_NATS__PORT", "LASTGOOD_NATSURLS", "LASTGOOD_PORTS", "LASTGOOD_NATS_PORT_X_TCP"] {
+        refused(None, &[(name, "x")]);
+    }
+}
+
+#[test]
 fn defaults_then_file_then_environment() {
     let yaml =
         "nats: {urls: [nats://a:1], replicas: 3}\nexecutor:\n  patience: 5m\n  workers: 2\n  rules: [{name: x, soak: 1h}]\n";
