@@ -59,6 +59,16 @@ impl Live {
             entry_of_ours: ownership::is_ours_present(&metadata["managedFields"]),
         }
     }
+
+    /// Whether it is as this incident's write left it: annotations alone stay when somebody applies another template.
+    #[must_use]
+    pub fn is_as_written_by(&self, id: IncidentId) -> bool {
+        !self.deleting
+            && !self.paused
+            && self.attempt > 0
+            && self.incident == id.to_string()
+            && self.template_hash == self.stamped_template
+    }
 }
 
 /// What a read of the workload means for this incident.

@@ -88,6 +88,16 @@ fn the_target_without_our_annotations_is_somebody_elses() {
 }
 
 #[test]
+fn annotations_alone_prove_nothing() {
+    let ours = |live: &Live| live.is_as_written_by(INC.parse().unwrap());
+    assert!(ours(&good(INC, 1)));
+    let applied = Live { template_hash: "third".into(), ..good(INC, 1) };
+    for live in [applied, good("", 0), bad(5), Live { paused: true, ..good(INC, 1) }, Live { deleting: true, ..good(INC, 1) }] {
+        assert!(!ours(&live), "{live:?}");
+    }
+}
+
+#[test]
 fn another_template_is_somebody_elses() {
     let third = Live { template_hash: "third".into(), ..bad(6) };
     assert_eq!(superseded(&step(&incident(&[]), &third)), "template");

@@ -55,7 +55,7 @@ impl Executor {
             match self.cluster.annotate(Kind::Deployment, &live, &annotations).await {
                 Ok(annotated) => live = annotated,
                 Err(ApiError::Conflict(_)) => match self.read(&case.subject).await? {
-                    Some(fresh) if Live::of(&fresh).incident == case.subject.incident.to_string() => live = fresh,
+                    Some(fresh) if Live::of(&fresh).is_as_written_by(case.subject.incident) => live = fresh,
                     _ => return Err(ApiError::Conflict("somebody changed the workload".into())),
                 },
                 Err(error) => return Err(error),
