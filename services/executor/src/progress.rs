@@ -6,7 +6,10 @@
 use contracts::v1::ServiceSwitch;
 use lastgood_core::plan::services::selects;
 
-use crate::view::{Address, Service, View, Which};
+use crate::view::{Address, Pod, Service, View, Which};
+
+/// How many pods a line of a report or a list of who serves names.
+const MOST: usize = 50;
 
 /// What one view shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,7 +90,7 @@ fn traffic(view: &View, switches: &[ServiceSwitch], superseded: &[String]) -> (V
         }
         let tally = tally(view, &service.ready);
         if !tally.stale.is_empty() {
-            waiting.push(format!("{name}: still sends traffic to {}", tally.stale.join(", ")));
+            waiting.push(format!("{name}: still sends traffic to {}", some(tally.stale).join(", ")));
         } else if tally.restored == 0 && view.counts.desired > 0 {
             waiting.push(format!("{name}: no restored pod among its ready endpoints"));
         } else {
@@ -111,7 +114,9 @@ struct Tally {
 fn tally(view: &View, ready: &[Address]) -> Tally {
     let mut tally = Tally::default();
     for address in ready {
-        let known = view.pods.iter().find(|pod| (!address.pod.is_empty() && pod.name == address.pod) || pod.ip == address.ip);
+        // An ended pod keeps its address in its status while another has it: the name decides wherever there is one.
+        let is_it = |pod: &&Pod| if address.pod.is_empty() { pod.ip == address.ip } else { pod.name == address.pod };
+        let known = view.pods.iter().find(is_it);
         let of_ours = || view.replica_sets.iter().any(|set| address.pod.starts_with(&format!("{}-", set.name)));
         match known {
             Some(pod) if pod.which == Which::Restored => tally.restored += 1,
@@ -135,6 +140,16 @@ pub fn serving(view: &View, switches: &[ServiceSwitch]) -> Vec<String> {
         lines.extend(ready.map(|pod| format!("{} ({}) is ready; no Service selects it", pod.name, pod.ip)));
     }
     lines.sort();
+    some(lines)
+}
+
+/// The first of them, and how many more there are: a fact and a page have to hold it.
+fn some(mut lines: Vec<String>) -> Vec<String> {
+    let more = lines.len().saturating_sub(MOST);
+    if more > 0 {
+        lines.truncate(MOST);
+        lines.push(format!("and {more} more"));
+    }
     lines
 }
 

@@ -144,3 +144,24 @@ fn who_serves_is_named() {
     let alone = View { services: Vec::new(), ..done() };
     assert_eq!(serving(&alone, &[])[0], "web-1-a (ip-web-1-a) is ready; no Service selects it");
 }
+
+#[test]
+fn an_ended_pods_address_belongs_to_its_successor() {
+    let mut view = done();
+    let ended = Pod { ip: "ip-web-1-a".into(), phase: "Failed".into(), ..pod("a-web-2-evicted", Which::Bad, false) };
+    view.pods.insert(0, ended);
+    assert!(assess(&view, &[], &[]).shifted.is_some(), "{:?}", assess(&view, &[], &[]).waiting);
+    view.services[0].ready.iter_mut().for_each(|address| address.pod.clear());
+    view.pods.remove(0);
+    assert!(assess(&view, &[], &[]).shifted.is_some(), "an endpoint without a name is known by its address");
+}
+
+#[test]
+fn a_report_on_thousands_of_endpoints_fits_into_a_fact() {
+    let mut view = done();
+    view.services[0].ready = (0..5000).map(|n| Address { pod: format!("web-2-{n:04}"), ip: format!("10.0.0.{n}") }).collect();
+    let lines = serving(&view, &[]);
+    assert_eq!((lines.len(), lines[50].as_str()), (51, "and 4950 more"));
+    let waiting = assess(&view, &[], &[]).waiting.join("; ");
+    assert!(waiting.len() < 4096 && waiting.ends_with("and 4950 more"), "{waiting}");
+}
