@@ -15,6 +15,9 @@ use tokio::sync::OnceCell;
 
 use crate::strategies::ownership::{self, MANAGER, Owners};
 
+/// How much of a log is read at most: a line of it can be of any length.
+const LOG_BYTES: i64 = 64 * 1024;
+
 /// What the API server made of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -49,7 +52,9 @@ impl From<kube::Error> for ApiError {
             kube::Error::Api(status) if status.code == 409 => Self::Conflict(status.message),
             kube::Error::Api(status) if status.code == 404 => Self::NotFound(status.message),
             kube::Error::Api(status) => Self::Refused { code: status.code, message: status.message },
-            other => Self::Refused { code: 0, message: chain(&other) },
+            // No answer of the API server's own (a proxy's page, a cut-off body, credentials that can't be had just now): whether
+            // a write was made is not known, and saying that it was refused could be untrue.
+            other => Self::Outage(chain(&other)),
         }
     }
 }
@@ -216,8 +221,13 @@ impl Cluster {
         previous: bool,
         lines: i64,
     ) -> Result<String, ApiError> {
-        let params =
-            LogParams { container: Some(container.to_owned()), tail_lines: Some(lines), previous, ..LogParams::default() };
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            tail_lines: Some(lines),
+            limit_bytes: Some(LOG_BYTES),
+            previous,
+            ..LogParams::default()
+        };
         let request = Kind::Pod.request(namespace).logs(pod, &params);
         let request = request.map_err(|error| ApiError::Refused { code: 0, message: error.to_string() })?;
         Ok(self.client.request_text(request).await?)
@@ -254,4 +264,17 @@ impl std::fmt::Debug for Cluster {
 pub fn place(object: &Value) -> (&str, &str) {
     let part = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
     (part("namespace"), part("name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_servers_own_words_are_a_refusal() {
+        let page = serde_json::from_str::<Value>("<html>").unwrap_err();
+        assert!(matches!(ApiError::from(kube::Error::SerdeError(page)), ApiError::Outage(_)));
+        let status = kube::core::Status::failure("no", "Invalid").with_code(422).boxed();
+        assert!(matches!(ApiError::from(kube::Error::Api(status)), ApiError::Refused { code: 422, .. }));
+    }
 }
