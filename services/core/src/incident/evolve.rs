@@ -24,7 +24,11 @@ pub(super) fn apply(state: &mut Incident, at: Timestamp, fact: &Fact) {
         Fact::PreviousVersionMissing(f) => state.missing = Some(f.clone()),
         Fact::RollbackPlanned(f) => state.plan = f.plan.clone().map(|plan| (at, plan)),
         Fact::RollbackHalted(f) => state.halted = Some(f.clone()),
-        Fact::RollbackStarted(f) => state.attempts.push(Attempt { at, intent: f.clone() }),
+        Fact::RollbackStarted(f) => {
+            if state.attempts.last().is_none_or(|last| last.intent != *f) {
+                state.attempts.push(Attempt { at, intent: f.clone() });
+            }
+        }
         Fact::BadPodsScaledDown(_) => set_once(&mut state.progress.bad_pods_down, at),
         Fact::PreviousVersionDeployed(_) => set_once(&mut state.progress.deployed, at),
         Fact::PodsReady(_) => set_once(&mut state.progress.pods_ready, at),

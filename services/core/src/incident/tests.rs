@@ -128,6 +128,14 @@ fn to_mitigated() -> Vec<Command> {
 }
 
 #[test]
+fn an_intent_that_follows_itself_is_one_attempt() {
+    let case = Case::default().must(&to_planned()).must(&[start(1)]);
+    let fact = case.log.last().unwrap().clone();
+    let again = evolve(case.state.clone(), &Recorded { sequence: 9, at: case.now, fact });
+    assert_eq!(again.attempts.len(), 1);
+}
+
+#[test]
 fn no_attempt_begins_after_the_write_was_seen() {
     let deployed = Command::ReportDeployed(v1::PreviousVersionDeployed { attempt: 1, ..Default::default() });
     let mut case = Case::default().must(&to_planned()).must(&[start(1), deployed]);
@@ -147,7 +155,7 @@ fn a_person_can_not_call_off_what_may_have_been_written() {
     for action in [Action::Decline, Action::Hold, Action::Pause] {
         let act = Command::PersonAct(v1::PersonActed { action: action.into(), ..Default::default() });
         let mut planned = Case::default().must(&to_planned());
-        assert_eq!(planned.clone().must(&[act.clone()]).state.phase(), Phase::Ended(Outcome::Halted));
+        assert_eq!(planned.clone().must(std::slice::from_ref(&act)).state.phase(), Phase::Ended(Outcome::Halted));
         planned = planned.must(&[start(1)]);
         assert!(matches!(planned.run(&act), Err(Refusal::Illegal { phase: Phase::Acting, .. })), "{action:?}");
     }

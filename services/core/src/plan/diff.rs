@@ -1,7 +1,7 @@
 //! The readable difference of two pod templates: images, environment, resources and everything else, a line each.
 //!
 //! Guarantees: the same templates give no line; list items that have a name (containers, variables, volumes …) are compared by it;
-//! values of variables that look secret are not shown. Must not: decide anything by the result; it is for people.
+//! values that look secret are not shown. Must not: decide anything by the result; it is for people.
 
 use std::collections::BTreeMap;
 
@@ -42,14 +42,21 @@ fn rank(path: &str) -> u8 {
 }
 
 fn shown(path: &str, value: &str) -> String {
-    let upper = path.to_ascii_uppercase();
-    if path.contains("].env[") && SECRET_WORDS.iter().any(|word| upper.contains(word)) {
+    if looks_secret(path, value) {
         return "(hidden)".to_owned();
     }
     match value.char_indices().nth(LONGEST_VALUE) {
         Some((cut, _)) => format!("{}…", &value[..cut]),
         None => value.to_owned(),
     }
+}
+
+/// A variable by its name; anything by `…password=…` or a URL with a user in it.
+fn looks_secret(path: &str, value: &str) -> bool {
+    let names_one = |text: &str| SECRET_WORDS.iter().any(|word| text.to_ascii_uppercase().replace('-', "_").contains(word));
+    let assigned = value.match_indices('=').any(|(at, _)| names_one(&value[..at]));
+    let with_user = value.split("://").skip(1).any(|rest| rest.split('/').next().is_some_and(|host| host.contains('@')));
+    (path.contains("].env[") && names_one(path)) || assigned || with_user
 }
 
 fn flatten(template: &Value) -> BTreeMap<String, String> {
@@ -120,6 +127,19 @@ mod tests {
                 "~ containers[web].resources.limits.memory: 64Mi → 32Mi",
             ]
         );
+    }
+
+    #[test]
+    fn secrets_are_not_shown_wherever_they_stand() {
+        for (path, value, hidden) in [
+            ("containers[web].env[DB_PASSWORD].value", "x", true),
+            ("containers[web].env[DATABASE_URL].value", "postgres://app:pw@db:5432/shop", true),
+            ("containers[web].env[HOME_URL].value", "https://shop.example/@sam", false),
+            ("containers[web].args[0]", "--api-key=abc", true),
+            ("containers[web].args[0]", "--port=80", false),
+        ] {
+            assert_eq!(shown(path, value) == "(hidden)", hidden, "{path} {value}");
+        }
     }
 
     #[test]
