@@ -72,7 +72,9 @@ pub async fn an_image_that_cannot_be_pulled_is_put_right(world: &World) -> Resul
 
 /// A version that never becomes ready: its rollout runs into its progress deadline.
 pub async fn a_rollout_that_does_not_progress_is_put_right(world: &World) -> Result<()> {
-    let options = AppOptions { progress_deadline: 5, ..AppOptions::default() };
+    // Long enough for a healthy version's pods to start, which takes a real kubelet some seconds.
+    let progress_deadline = if world.ground.simulated().is_some() { 5 } else { 25 };
+    let options = AppOptions { progress_deadline, ..AppOptions::default() };
     detected(world, "stuck", "v2-never-ready", options).await
 }
 
