@@ -24,8 +24,14 @@ use crate::{Outcome, table};
 /// For anything that a cluster or an incident does.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// The steps of lastgood's way, as the split of its time names them.
-const STEPS: [&str; 5] =
-    ["alert durably stored", "decided and planned", "chat thread open", "dry run, intent stored", "write accepted"];
+const STEPS: [&str; 6] = [
+    "alert durably stored",
+    "incident open",
+    "decided and planned",
+    "chat thread open, where that is later",
+    "dry run accepted and intent stored",
+    "write accepted",
+];
 
 /// One of lastgood's rollbacks, in milliseconds.
 struct Ours {
@@ -118,10 +124,13 @@ impl Field {
         app.available(PATIENCE).await?;
         let facts = self.journal.facts(incident);
         let of = |event_type: &str| facts.iter().find(|fact| fact.fact.event_type() == event_type).map(|fact| fact.at);
+        let planned = of("rollback_planned").context("the plan")?;
         let moments = [
             self.heard(app).context("the stored alert")?,
-            of("rollback_planned").context("the plan")?,
-            of("announced").context("the announcement")?,
+            of("anomaly_detected").context("the opening")?,
+            planned,
+            // The thread is opened while the decision is made; the executor waits for both.
+            of("announced").context("the announcement")?.max(planned),
             of("rollback_started").context("the intent")?,
             written,
         ];
