@@ -10,9 +10,9 @@ use testbed::app::{App, AppOptions};
 use testbed::world::World;
 
 /// Long enough for a busy machine, short enough to fail a hung test.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 /// For what takes a rollout or two.
-pub const ROLLOUT: Duration = Duration::from_secs(120);
+pub const ROLLOUT: Duration = Duration::from_mins(2);
 
 /// An application whose version `v1` has proved itself to lastgood.
 pub async fn proved(world: &World, name: &str, options: AppOptions) -> Result<App> {

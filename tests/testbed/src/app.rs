@@ -15,6 +15,11 @@ use serde_json::{Value, json};
 use crate::real_cluster::image;
 use crate::wait;
 
+/// The variable after whose second (Unix, UTC) a pod of the test workload that starts never becomes ready: a version that was healthy
+/// once and can't come back.
+pub const READY_BEFORE: &str = "READY_BEFORE";
+const YEAR_2100: &str = "4102444800";
+
 /// How an application is deployed.
 #[derive(Debug, Clone)]
 pub struct AppOptions {
@@ -147,6 +152,13 @@ impl App {
             template["metadata"] = json!({"labels": {"version": tag}});
         }
         self.patch(&json!({"spec": {"template": template}})).await
+    }
+
+    /// Rolls out another tag that becomes ready whenever it starts, after a version that has [`READY_BEFORE`] set.
+    pub async fn roll_out_lasting(&self, tag: &str) -> Result<()> {
+        let env = json!([{"name": READY_BEFORE, "value": YEAR_2100}]);
+        let container = json!({"name": "web", "image": image(tag), "env": env});
+        self.patch(&json!({"spec": {"template": {"spec": {"containers": [container]}}}})).await
     }
 
     /// Points the Service at this tag, as the owner of a pinned Service does after a rollout.

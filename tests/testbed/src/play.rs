@@ -71,6 +71,12 @@ impl World {
         self.journal.wait(&what, deadline, |j| (heard(j) >= count).then_some(()), |j| format!("{} were heard", heard(j))).await
     }
 
+    /// The wall clock's second.
+    #[must_use]
+    pub fn unix_now(&self) -> i64 {
+        now().as_second()
+    }
+
     /// Waits until this wall-clock second.
     pub async fn wait_until(&self, unix: i64) {
         let left = u64::try_from(unix - now().as_second()).unwrap_or(0);

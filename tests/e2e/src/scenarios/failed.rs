@@ -1,11 +1,10 @@
 //! Incidents in which a rollback was begun and a person is needed in the end.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use contracts::v1::Outcome;
-use testbed::app::AppOptions;
+use testbed::app::{AppOptions, READY_BEFORE};
 use testbed::world::World;
 
 use crate::expect::{ROLLOUT, SOON, break_with, closes, count, in_order, opens, proved, proved_again, runs};
@@ -30,11 +29,13 @@ pub async fn a_restored_version_whose_smoke_tests_fail(world: &World) -> Result<
 
 /// The restored version does not become ready: `RollbackFailed`, with the pods' reasons and who serves now.
 pub async fn a_restored_version_that_never_becomes_ready(world: &World) -> Result<()> {
-    let until = (jiff::Timestamp::now() + Duration::from_secs(20)).as_second();
-    let env = BTreeMap::from([("READY_BEFORE".to_owned(), until.to_string())]);
+    let start_up = if world.ground.simulated().is_some() { 15 } else { 60 };
+    let until = world.unix_now() + start_up;
+    let env = BTreeMap::from([(READY_BEFORE.to_owned(), until.to_string())]);
     let app = proved(world, "unready", AppOptions { env, ..AppOptions::default() }).await?;
-    break_with(&app, "v2-failing").await?;
     world.wait_until(until + 1).await;
+    app.roll_out_lasting("v2-failing").await?;
+    app.available(ROLLOUT).await?;
     world.raise(&app, "Errors").await?;
     let incident = opens(world, &app).await?;
     world.journal.wait_fact(incident.incident, "rollback_failed", ROLLOUT).await?;

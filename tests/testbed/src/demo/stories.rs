@@ -10,14 +10,13 @@ use anyhow::{Context as _, Result};
 use contracts::v1::Outcome;
 use contracts::{IncidentSubject, LedgerFact};
 use jiff::Timestamp;
-use serde_json::json;
 
 use super::follow::Follow;
 use super::look::Tone;
 use super::steps::short;
 use super::users::Users;
 use super::verdict::Expected;
-use crate::app::{App, AppOptions};
+use crate::app::{App, AppOptions, READY_BEFORE};
 use crate::real_cluster::image;
 
 /// For what takes a rollout.
@@ -26,10 +25,6 @@ const ROLLOUT: Duration = Duration::from_mins(2);
 const SOON: Duration = Duration::from_mins(1);
 /// What a person takes from the page to the acknowledgement; less than lastgood waits for it.
 const REACTION: Duration = Duration::from_secs(2);
-/// The variable after whose second the test workload never becomes ready.
-const READY_BEFORE: &str = "READY_BEFORE";
-/// In the year 2100.
-const NEVER: &str = "4102444800";
 /// The tag of every story's bad version: it passes its readiness probe, and answers each request with an error.
 pub const BAD: &str = "v2-failing";
 
@@ -260,12 +255,10 @@ impl Story {
     }
 
     async fn second_version(&self, app: &App) -> Result<()> {
-        if self.past != Past::CannotReturn {
-            return app.roll_out(BAD).await;
+        match self.past {
+            Past::CannotReturn => app.roll_out_lasting(BAD).await,
+            Past::Proved | Past::NeverReady => app.roll_out(BAD).await,
         }
-        let env = json!([{"name": READY_BEFORE, "value": NEVER}]);
-        let container = json!({"name": "web", "image": image(BAD), "env": env});
-        app.patch(&json!({"spec": {"template": {"spec": {"containers": [container]}}}})).await
     }
 
     /// What a person does while the incident is open: nothing, or to acknowledge the page.
