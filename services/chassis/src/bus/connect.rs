@@ -97,6 +97,15 @@ impl Bus {
         Ok(bus)
     }
 
+    /// Makes what is missing of the streams, once: the server has come back without its storage. Whoever needs them tries again.
+    pub(super) async fn remake_streams(&self) {
+        for want in streams::wanted(&self.inner.config) {
+            if let Err(Refusal::ForGood(reason) | Refusal::ForNow(reason)) = self.ensure_once(&want).await {
+                tracing::warn!(stream = want.name, reason, "the stream can't be made again yet");
+            }
+        }
+    }
+
     /// Makes or completes one stream, waiting while that is not possible yet.
     async fn ensure(&self, want: &Config) -> Result<(), ConnectError> {
         let mut pause = Duration::from_millis(100);

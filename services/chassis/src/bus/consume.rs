@@ -9,7 +9,9 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::stream::ConsumerErrorKind;
 use async_trait::async_trait;
 use contracts::DecodeError;
 use contracts::subjects::streams;
@@ -188,7 +190,12 @@ impl Bus {
     /// Makes the consumer or brings it up to date.
     pub(super) async fn ensure_consumer(&self, spec: &ConsumerSpec) -> Result<(), String> {
         let made = self.inner.jetstream.create_consumer_on_stream(spec.config(), spec.stream.as_str()).await;
-        made.map(drop).map_err(|error| error.to_string())
+        let Err(error) = made else { return Ok(()) };
+        if matches!(error.kind(), ConsumerErrorKind::JetStream(reply) if reply.error_code() == ErrorCode::STREAM_NOT_FOUND) {
+            tracing::error!(stream = spec.stream, "the stream is gone, and what was in it; making it again");
+            self.remake_streams().await;
+        }
+        Err(error.to_string())
     }
 }
 

@@ -1,6 +1,7 @@
 //! How full the streams are: measured, shown, and said loudly long before they refuse.
 //!
-//! Guarantee: a stream above three quarters of its limit is an error line every minute and a metric always. Must not: make room.
+//! Guarantee: a stream above three quarters of its limit is an error line every minute and a metric always; one that is gone (the server
+//! lost its storage) is an error line and made again, for services that only publish as well. Must not: make room.
 
 use std::time::Duration;
 
@@ -71,13 +72,20 @@ impl Bus {
 
     #[expect(clippy::cast_precision_loss, reason = "a ratio for a gauge")]
     async fn measure(&self, stream: &str) {
-        // While NATS is away there is nothing to measure, and the connection's own metric says so.
-        if let Ok((limits, state)) = self.info(stream).await {
-            let used = if limits.max_bytes > 0 { state.bytes as f64 / limits.max_bytes as f64 } else { 0.0 };
-            metrics::gauge!("lastgood_stream_used_ratio", "stream" => stream.to_owned()).set(used);
-            if used >= LOUD {
-                tracing::error!(stream, used, "the stream is nearly full; it will refuse new messages");
+        match self.info(stream).await {
+            Ok((limits, state)) => {
+                let used = if limits.max_bytes > 0 { state.bytes as f64 / limits.max_bytes as f64 } else { 0.0 };
+                metrics::gauge!("lastgood_stream_used_ratio", "stream" => stream.to_owned()).set(used);
+                if used >= LOUD {
+                    tracing::error!(stream, used, "the stream is nearly full; it will refuse new messages");
+                }
             }
+            Err(ReadError::Refused(reason)) if reason.contains(&format!("error {}", ApiError::NO_STREAM)) => {
+                tracing::error!(stream, "the stream is gone, and what was in it; making it again");
+                self.remake_streams().await;
+            }
+            // While NATS is away there is nothing to measure, and the connection's own metric says so.
+            Err(_) => {}
         }
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct ApiError {
 impl ApiError {
     /// No such message.
     pub(super) const NO_MESSAGE: u32 = 10037;
+    /// No such stream.
+    pub(super) const NO_STREAM: u32 = 10059;
 
     /// Whether the same request may succeed later.
     pub(super) const fn is_temporary(&self) -> bool {

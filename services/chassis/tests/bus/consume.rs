@@ -232,6 +232,25 @@ async fn an_outage_of_nats_loses_nothing_and_buries_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_lost_its_streams_needs_no_restart_of_services() {
+    let nats = nats().await;
+    let bus = bus(&nats.url()).await;
+    let (life, notes) = (Lifecycle::default(), Notes::new(Duration::ZERO, decoding));
+    bus.consume(spec("loser"), notes.clone(), &life);
+    append(&bus, &incident(&bus, "before"), 0, &[ready(1)]).await;
+    notes.wait_for(1).await;
+    for stream in [streams::INCIDENTS, streams::ALERTS, streams::DEAD] {
+        bus.jetstream().delete_stream(stream).await.unwrap();
+    }
+    let after = incident(&bus, "after");
+    wait::until("an append", PATIENCE, || async { bus.append(vec![group(&bus, &after, 0, &[ready(1)])]).await.ok() })
+        .await
+        .unwrap();
+    notes.wait_for(2).await;
+    end(&life).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drain_finishes_what_is_begun_and_hands_back_the_rest() {
     let nats = nats().await;
     let bus = bus(&nats.url()).await;
