@@ -1,11 +1,14 @@
 //! Finds the field that made a payload unreadable.
 //!
 //! Guarantees: only runs for payloads that were refused already, so that good ones are read once; always gives an answer, at worst
-//! `body` with the parser's own words. Must not: accept anything.
+//! `body` with the parser's own words, which name line and column (a large body gets those at once). Must not: accept anything.
 
 use serde_json::{Map, Value};
 
 use super::payload::{Malformed, REMEDY_SHAPE};
+
+/// Larger bodies are not read a second time: as a tree they take some thirty times their size, and several may be in hand.
+const READ_AGAIN: usize = 1 << 20;
 
 /// What one field must be.
 #[derive(Clone, Copy)]
@@ -62,6 +65,9 @@ const ALERT: &Fields = &[
 /// Why these bytes, which `error` refused, are no payload.
 pub(super) fn explain(body: &[u8], error: &serde_json::Error) -> Malformed {
     let by_parser = || Malformed::new("body", error.to_string(), REMEDY_SHAPE);
+    if body.len() > READ_AGAIN {
+        return by_parser();
+    }
     let Ok(value) = serde_json::from_slice::<Value>(body) else { return by_parser() };
     find(&value).unwrap_or_else(by_parser)
 }

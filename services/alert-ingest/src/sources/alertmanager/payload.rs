@@ -245,6 +245,15 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_large_body_is_not_made_a_tree_to_find_what_is_wrong() {
+        let many = |count: usize| format!("{{\"version\":\"4\",\"alerts\":[0{}]}}", ",0".repeat(count));
+        assert_eq!(parse(many(10).as_bytes()).unwrap_err().field, "alerts[0]");
+        let error = parse(many(1 << 20).as_bytes()).unwrap_err();
+        assert_eq!(error.field, "body");
+        assert!(error.reason.contains("line 1 column"), "{error}");
+    }
+
+    #[test]
     fn what_is_missing_is_named() {
         for name in ["version", "alerts"] {
             let mut broken = payload();
