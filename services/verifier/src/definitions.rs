@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn hostile_yaml_is_refused() {
         let nine = |of: char| vec![format!("*{of}"); 9].join(",");
-        let bomb: Vec<String> = ('a'..'z').zip('b'..='z').map(|(of, name)| format!("{name}: &{name} [{}]", nine(of))).collect();
+        let bomb: Vec<String> = ('a'..='y').zip('b'..='z').map(|(of, name)| format!("{name}: &{name} [{}]", nine(of))).collect();
         let bomb = format!("a: &a [x,x,x]\n{}", bomb.join("\n"));
         for text in ["[".repeat(200_000), "{a: ".repeat(60_000), "- ".repeat(100_000), bomb] {
             assert!(of_workload(&[], Some(&text), &web()).is_err());
