@@ -63,7 +63,7 @@ impl Default for Notifier {
             webhook: Vec::new(),
             fallback: None,
             runbook_base_url: fixed("https://github.com/lastgood/lastgood/blob/main/runbooks"),
-            give_up_after: Duration::from_mins(10),
+            give_up_after: Duration::from_mins(2),
             request_timeout: Duration::from_secs(10),
             edit_interval: Duration::from_secs(1),
             allow_silent: false,
