@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::command::{Command, Refusal};
 use super::deadlines::pending_deadlines;
-use super::follow;
+use super::follow::{self, halted};
 use super::state::{Incident, Phase};
 
 /// The facts that a command makes of this state, all of which belong into one atomic append.
@@ -238,10 +238,6 @@ fn pass_deadline(state: &Incident, kind: DeadlineKind, now: Timestamp) -> Result
         DeadlineKind::Announce | DeadlineKind::Resolve | DeadlineKind::Acknowledge | DeadlineKind::Notify => {}
     }
     Ok(facts)
-}
-
-pub(super) fn halted(reason: HaltReason, detail: String) -> Fact {
-    v1::RollbackHalted { reason: reason.code().to_owned(), detail, would_do: String::new() }.into()
 }
 
 fn announce(state: &Incident, fact: &v1::Announced) -> Result<Vec<Fact>, Refusal> {

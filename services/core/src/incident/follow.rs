@@ -8,7 +8,6 @@ use contracts::{DeadlineKind, Fact, FailureReason, HaltReason};
 use jiff::Timestamp;
 
 use super::deadlines::{after, awaits_acknowledgement};
-use super::decide::halted;
 use super::evolve::apply;
 use super::state::{Incident, Phase};
 
@@ -23,6 +22,11 @@ pub(super) fn complete(state: &Incident, mut facts: Vec<Fact>, now: Timestamp) -
         facts.push(next);
     }
     facts
+}
+
+/// A halt with nothing to say about what would have been done.
+pub(super) fn halted(reason: HaltReason, detail: String) -> Fact {
+    v1::RollbackHalted { reason: reason.code().to_owned(), detail, would_do: String::new() }.into()
 }
 
 fn implied(state: &Incident) -> Option<Fact> {
