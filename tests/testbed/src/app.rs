@@ -211,6 +211,20 @@ impl App {
         Ok(format!("http://{}:80", address.await?))
     }
 
+    /// Waits until the deleted namespace is gone, pods and all.
+    pub async fn gone(&self, deadline: Duration) -> Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let what = format!("the end of namespace {}", self.namespace);
+        let probe = || async {
+            match namespaces.get_opt(&self.namespace).await {
+                Ok(None) => Ok(()),
+                Ok(Some(_)) => Err("it is still there".to_owned()),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        Ok(wait::until(&what, deadline, probe).await?)
+    }
+
     /// Deletes the namespace, and does not wait for it.
     pub async fn remove(&self) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::ground::Ground;
 use crate::journal::Journal;
 use crate::nats::{Nats, NatsOptions};
 use crate::ports;
+use crate::process::lock;
 use crate::prometheus::{Prometheus, PrometheusOptions};
 use crate::receivers::{PagerDuty, Slack, Webhook};
 use crate::services::{Binaries, Service};
@@ -104,7 +106,8 @@ pub struct World {
     pub(crate) options: WorldOptions,
     pub(crate) env: BTreeMap<String, String>,
     run: String,
-    apps: AtomicU32,
+    named: AtomicU32,
+    apps: Mutex<Vec<App>>,
     dir: TempDir,
 }
 
@@ -163,16 +166,18 @@ impl World {
             options,
             env,
             run,
-            apps: AtomicU32::new(0),
+            named: AtomicU32::new(0),
+            apps: Mutex::default(),
             dir,
         })
     }
 
     /// An application in a namespace of its own; nothing runs yet.
     pub async fn app(&self, name: &str, options: AppOptions) -> Result<App> {
-        let number = self.apps.fetch_add(1, Ordering::Relaxed);
-        let namespace = format!("{name}-{}-{number}", self.run);
-        App::create(self.client.clone(), &namespace, name, options).await
+        let namespace = format!("{name}-{}-{}", self.run, self.named.fetch_add(1, Ordering::Relaxed));
+        let app = App::create(self.client.clone(), &namespace, name, options).await?;
+        lock(&self.apps).push(app.clone());
+        Ok(app)
     }
 
     /// Where alert-ingest takes alerts and acknowledgements.
@@ -221,11 +226,17 @@ impl World {
         if words.is_empty() { words } else { format!("\nthe services' last warnings:{words}") }
     }
 
-    /// Ends the services in order, then the rest.
+    /// Ends the services in order, removes what was deployed on a real cluster, then ends the rest.
     pub async fn stop(self) {
         for service in self.services.values() {
             // A service that does not end in time is killed, which the tests of the chassis look at.
             let _ = service.terminate(Duration::from_secs(10)).await;
+        }
+        if self.ground.simulated().is_none() {
+            let apps = lock(&self.apps).clone();
+            if let Err(error) = remove(&apps).await {
+                eprintln!("namespaces were left behind: {error:#}");
+            }
         }
         self.ground.stop().await;
         drop(self.dir);
@@ -236,6 +247,17 @@ impl World {
     pub fn dir(&self) -> &std::path::Path {
         self.dir.path()
     }
+}
+
+/// Removes the applications, and waits until their pods have gone, so that the next world finds the cluster as this one did.
+async fn remove(apps: &[App]) -> Result<()> {
+    for app in apps {
+        app.remove().await?;
+    }
+    for app in apps {
+        app.gone(Duration::from_mins(2)).await?;
+    }
+    Ok(())
 }
 
 fn loopback() -> Result<SocketAddr> {
