@@ -89,7 +89,7 @@ fn folded<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
             _ => counted.push((line, 1)),
         }
     }
-    counted.into_iter().map(|(line, times)| if times > 1 { format!("{line}  (×{times})") } else { line.to_owned() }).collect()
+    counted.into_iter().map(|(line, times)| if times > 1 { format!("{line} (×{times})") } else { line.to_owned() }).collect()
 }
 
 /// A change event.
@@ -190,7 +190,7 @@ mod tests {
                 "  │ pods:",
                 "  │   web-1: not ready (2 restarts)",
                 "  │     log: b",
-                "  │     log: c  (×2)",
+                "  │     log: c (×2)",
                 "  │     log: d",
                 "  │ serving now:",
                 "  │   web-0",
