@@ -82,7 +82,6 @@ pub const STORIES: [Story; 4] = [
                 "current_version_identified",
                 "previous_version_found",
                 "rollback_planned",
-                "announced",
                 "rollback_started",
                 "previous_version_deployed",
                 "pods_ready",

@@ -69,6 +69,9 @@ pub fn differences(wanted: &Expected, seen: &Seen) -> Vec<String> {
     let mut rest = seen.facts.iter();
     let missing = wanted.facts.iter().find(|fact| !rest.any(|seen| seen == *fact));
     check(missing.is_none(), format!("`{}` is missing, or not in its place: {:?}", missing.unwrap_or(&""), seen.facts));
+    let at = |event_type: &str| seen.facts.iter().position(|fact| *fact == event_type);
+    let opened_first = at("rollback_started").is_none_or(|started| at("announced").is_some_and(|opened| opened < started));
+    check(opened_first, format!("the chat thread was not open before the rollback began: {:?}", seen.facts));
     check(seen.incidents == 1, format!("{} incidents, not 1", seen.incidents));
     found
 }
