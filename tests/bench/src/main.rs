@@ -54,6 +54,9 @@ struct Arguments {
     /// For how many seconds alerts are sent on each side.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=60))]
     seconds: u32,
+    /// Also say, on stderr, how long the services' steps took by their own metrics.
+    #[arg(long)]
+    profile: bool,
     /// Write the results to tests/bench/RESULTS.md; with `all` only, so that the file is always of one run.
     #[arg(long)]
     write: bool,
@@ -95,7 +98,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode> {
         add(memory::run().await.context("memory")?);
     }
     if wants(What::Rollback) {
-        add(rollback::run(arguments.pairs).await.context("rollback")?);
+        add(rollback::run(arguments.pairs, arguments.profile).await.context("rollback")?);
     }
     if wants(What::Alerts) {
         add(alerts::run(Duration::from_secs(arguments.seconds.into())).await.context("alerts")?);

@@ -4,6 +4,7 @@
 //! alert-ingest directly, as they are to the program that lastgood is compared with, and nothing else takes the machine's time.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -85,6 +86,28 @@ impl Stage {
             (!last.is_empty()).then(|| format!("\n  {name}:\n    {last}"))
         });
         format!("the services' last warnings:{}", troubled.collect::<String>())
+    }
+
+    /// How long the services say that their steps took: every histogram in seconds, as count and mean.
+    pub(crate) async fn timings(&self) -> Result<String> {
+        let mut text = String::new();
+        for (name, service) in &self.services {
+            let metrics = service.metrics().await.with_context(|| format!("metrics of {name}"))?;
+            let value = |line: &str| line.rsplit_once(' ').and_then(|(_, value)| value.parse::<f64>().ok());
+            for line in metrics.lines().filter(|line| line.contains("_seconds_sum")) {
+                let series = line.rsplit_once(' ').map_or(line, |(series, _)| series);
+                let counted = series.replace("_seconds_sum", "_seconds_count");
+                let count = metrics.lines().find(|line| line.rsplit_once(' ').is_some_and(|(other, _)| other == counted));
+                if let (Some(sum), Some(count)) = (value(line), count.and_then(value)) {
+                    let series = series.replace("_seconds_sum", "");
+                    text.push_str("\n  ");
+                    text.push_str(&[name, " ", &series].concat());
+                    // Writing to a string can't fail.
+                    let _ = write!(text, ": {count} times, {:.1} ms in the mean", sum / count * 1000.0);
+                }
+            }
+        }
+        Ok(text)
     }
 
     /// The directory for logs and files.
