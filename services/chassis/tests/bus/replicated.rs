@@ -9,8 +9,9 @@ use chassis::config;
 use contracts::IncidentSubject;
 use contracts::subjects::streams;
 use testbed::nats::NatsCluster;
+use testbed::wait;
 
-use crate::world::{self, group, incident, ready};
+use crate::world::{self, PATIENCE, group, incident, ready};
 
 /// Appends one numbered fact after the other, reading again whenever it lost or does not know.
 async fn append_numbers(bus: Bus, incident: IncidentSubject, stop: Arc<AtomicBool>) -> Vec<(u64, u32)> {
@@ -44,8 +45,12 @@ async fn a_leader_killed_while_appending_loses_and_doubles_nothing() {
     let writers = [one.clone(), two].map(|bus| tokio::spawn(append_numbers(bus, web.clone(), stop.clone())));
     for _ in 0..2 {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let mut stream = one.jetstream().get_stream(streams::INCIDENTS).await.unwrap();
-        let leader = stream.info().await.unwrap().cluster.as_ref().and_then(|cluster| cluster.leader.clone()).unwrap();
+        // After a restart an election may be under way, in which nobody leads.
+        let leader = wait::until("a leader of the stream", PATIENCE, || async {
+            let stream = one.jetstream().get_stream(streams::INCIDENTS).await.ok()?;
+            stream.cached_info().cluster.as_ref()?.leader.clone()
+        });
+        let leader = leader.await.unwrap();
         let index: usize = leader.trim_start_matches('n').parse().unwrap();
         cluster.kill(index).await.unwrap();
         tokio::time::sleep(Duration::from_secs(6)).await;

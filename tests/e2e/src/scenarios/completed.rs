@@ -130,7 +130,7 @@ pub async fn a_pinned_service_is_switched_without_a_gap(world: &World) -> Result
     serves(&app, "v1").await
 }
 
-/// The bad version before the bad one is passed over: never back to what was rolled back from.
+/// After a rollback the owner rolls a healthy version out: it goes through, and opens nothing.
 pub async fn the_owners_next_deploy_is_left_alone(world: &World) -> Result<()> {
     let app = proved(world, "forward", AppOptions::default()).await?;
     break_with(&app, "v2-failing").await?;
