@@ -3,6 +3,8 @@
 //! Guarantees: `code()` and `parse` are inverse; a halt's and a failure's runbook page exists under `runbooks/` by the name that
 //! `runbook()` gives (a test checks it). Must not: change the spelling of a code once released.
 
+use crate::v1::Outcome;
+
 macro_rules! codes {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal),* $(,)? }) => {
         $(#[$doc])*
@@ -141,6 +143,20 @@ codes! {
         Acknowledge = "acknowledge",
         /// The notifications were delivered.
         Notify = "notify",
+    }
+}
+
+/// How an incident ended, in words.
+#[must_use]
+pub const fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Unspecified => "unknown",
+        Outcome::Completed => "completed",
+        Outcome::Halted => "halted",
+        Outcome::RollbackFailed => "rollback failed",
+        Outcome::VerificationFailed => "verification failed",
+        Outcome::Unresolved => "unresolved",
+        Outcome::Superseded => "superseded",
     }
 }
 

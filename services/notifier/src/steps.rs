@@ -3,6 +3,7 @@
 //! Guarantees: pure; the text is unescaped (templates escape). Must not: know of channels.
 
 use contracts::Fact;
+use contracts::codes::outcome_name;
 use contracts::v1::{self, Action, Audience, Outcome, Verdict};
 
 use crate::story::{Mark, images};
@@ -121,19 +122,5 @@ pub const fn audience_code(audience: Audience) -> &'static str {
     match audience {
         Audience::TeamLead => "team_lead",
         Audience::OnCall | Audience::Unspecified => "on_call",
-    }
-}
-
-/// How it ended, for people.
-#[must_use]
-pub const fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Unspecified => "unknown",
-        Outcome::Completed => "completed",
-        Outcome::Halted => "halted",
-        Outcome::RollbackFailed => "rollback failed",
-        Outcome::VerificationFailed => "verification failed",
-        Outcome::Unresolved => "unresolved",
-        Outcome::Superseded => "superseded",
     }
 }

@@ -3,11 +3,12 @@
 //! Guarantees: fields are only ever added; values are whole where people may parse them and cut where they are prose. Must not: sign;
 //! the channel does.
 
+use contracts::codes::outcome_name;
 use contracts::v1::{Outcome, Urgency};
 use serde_json::{Value, json};
 
 use crate::channels::Notice;
-use crate::steps::{audience_code, outcome_name};
+use crate::steps::audience_code;
 use crate::templates::Links;
 use crate::text::paragraph;
 

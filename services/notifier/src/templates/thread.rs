@@ -3,9 +3,10 @@
 //! Guarantees: the same story gives the same message, so an edit that changes nothing can be told; however many steps there are,
 //! the last ones show. Must not: send.
 
+use contracts::codes::outcome_name;
 use contracts::v1::Outcome;
 
-use crate::steps::{outcome_name, words};
+use crate::steps::words;
 use crate::story::{Mark, Story};
 use crate::templates::{ChatMessage, Links};
 use crate::text::{after, inline};

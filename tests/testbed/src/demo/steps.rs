@@ -4,6 +4,7 @@
 //! Guarantees: every fact has a line. Must not: print, or say more than the fact does.
 
 use contracts::Fact;
+use contracts::codes::outcome_name;
 use contracts::time::from_proto;
 use contracts::v1::{self, Action, Audience, Outcome, Urgency, Verdict};
 use jiff::Timestamp;
@@ -48,20 +49,6 @@ pub fn raised(opening: &Recorded) -> Timestamp {
         _ => None,
     }
     .unwrap_or(opening.at)
-}
-
-/// How an incident ended, in words.
-#[must_use]
-pub const fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Unspecified => "unknown",
-        Outcome::Completed => "completed",
-        Outcome::Halted => "halted",
-        Outcome::RollbackFailed => "rollback failed",
-        Outcome::VerificationFailed => "verification failed",
-        Outcome::Unresolved => "unresolved",
-        Outcome::Superseded => "superseded",
-    }
 }
 
 /// A reason code as words: `halted.previous_version_missing` is "halted: previous version missing".
@@ -198,7 +185,7 @@ fn people(fact: &Fact) -> Told {
         }
         Fact::IncidentClosed(fact) => {
             let tone = if fact.outcome() == Outcome::Completed { Tone::Good } else { Tone::Bad };
-            let (outcome, reason) = (outcome(fact.outcome()), words(&fact.reason));
+            let (outcome, reason) = (outcome_name(fact.outcome()), words(&fact.reason));
             ("n5", "closed", vec![if reason == outcome { reason } else { format!("{outcome}: {reason}") }], tone)
         }
         other => ("", other.event_type(), Vec::new(), Tone::Plain),

@@ -3,12 +3,13 @@
 //! Guarantees: a difference is named with what was wanted and what was seen; an unknown time is shown as such. Must not: forgive.
 
 use contracts::Fact;
+use contracts::codes::outcome_name;
 use contracts::v1::Outcome;
 use jiff::Timestamp;
 use lastgood_core::incident::Recorded;
 
 use super::look::{Look, Tone, cells, paragraph};
-use super::steps::{self, outcome};
+use super::steps;
 
 /// How a story has to end.
 #[derive(Debug, Clone, Copy)]
@@ -55,8 +56,8 @@ pub fn differences(wanted: &Expected, seen: &Seen) -> Vec<String> {
             found.push(what);
         }
     };
-    let ended = seen.outcome.map_or("still open", outcome);
-    check(seen.outcome == Some(wanted.outcome), format!("the incident is {ended}, not {}", outcome(wanted.outcome)));
+    let ended = seen.outcome.map_or("still open", outcome_name);
+    check(seen.outcome == Some(wanted.outcome), format!("the incident is {ended}, not {}", outcome_name(wanted.outcome)));
     let image = crate::real_cluster::image(wanted.tag);
     check(seen.image == image, format!("the Deployment runs {}, not {image}", seen.image));
     let pages: Vec<_> = wanted.pages.iter().map(|(audience, reason)| ((*audience).to_owned(), (*reason).to_owned())).collect();
@@ -141,7 +142,7 @@ pub fn table(rows: &[Row], look: Look) -> Vec<String> {
     };
     let head = ["", "story", "ended", "patched", "mitigated", "closed"].map(str::to_owned);
     let cells_of = rows.iter().map(|row| {
-        let ended = row.outcome.map_or("not at all", outcome).to_owned();
+        let ended = row.outcome.map_or("not at all", outcome_name).to_owned();
         let Timing { patched, mitigated, closed, .. } = row.timing;
         [row.number.to_string(), row.title.to_owned(), ended, seconds(patched), seconds(mitigated), seconds(closed)]
     });
