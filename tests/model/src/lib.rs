@@ -1,0 +1,4 @@
+//! Proof that lastgood keeps its promises: an exhaustive check of the state machine, and a seeded simulation of all services.
+//!
+//! Guarantees: both run the product's own code, never a copy of it; a failure names the seed or the path that leads to it. Must
+//! not: touch the network, the disk or the host's clock.
