@@ -104,6 +104,21 @@ impl World {
         Ok(out.into_owned())
     }
 
+    /// What Prometheus and the journal know of an application's alerts: the last words of a scenario whose alert never came.
+    pub async fn alerting(&self, app: &App, load: &Load) -> String {
+        let of = |metric: &str| format!("{metric}{{namespace=\"{}\"}}", app.namespace);
+        let mut words = format!("requests: {:?}", load.counts());
+        let answers = format!("sum by (pod, code) ({})", of("http_requests_total"));
+        for query in [of("up"), of("scrape_duration_seconds"), answers, of("ALERTS")] {
+            let found = match self.prometheus.query(&query).await {
+                Ok(found) => found.iter().map(|sample| format!("\n    {} {}", sample["metric"], sample["value"])).collect(),
+                Err(error) => format!(" {error}"),
+            };
+            words.push_str(&format!("\n  {query}:{found}"));
+        }
+        format!("{words}\n  notifications heard: {}", self.alerts_heard(app))
+    }
+
     /// The pages of an incident.
     #[must_use]
     pub fn pages(&self, incident: &str) -> Vec<Page> {

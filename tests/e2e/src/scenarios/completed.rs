@@ -31,9 +31,12 @@ const GOOD_PATH: &[&str] = &[
 /// A version that passes readiness and serves errors: Prometheus sees it, Alertmanager tells, lastgood puts `v1` back.
 pub async fn a_version_that_serves_errors_is_put_right(world: &World) -> Result<()> {
     let app = proved(world, "checkout", AppOptions::default()).await?;
-    let _load = world.load(&app).await?;
+    let load = world.load(&app).await?;
     break_with(&app, "v2-failing").await?;
-    let incident = opens(world, &app).await?;
+    let incident = match opens(world, &app).await {
+        Ok(incident) => incident,
+        Err(error) => return Err(error.context(world.alerting(&app, &load).await)),
+    };
     closes(world, &incident, Outcome::Completed).await?;
     in_order(world, &incident, GOOD_PATH)?;
     in_order(world, &incident, &["rollback_started", "bad_pods_scaled_down", "verification_passed"])?;

@@ -1,31 +1,30 @@
 //! The pods of a cluster, told to Prometheus over its HTTP service discovery.
 //!
 //! Debian builds Prometheus without its Kubernetes discovery, so this stands in for `kubernetes_sd_configs` with `role: pod`: the same
-//! meta labels, of those that the testbed's relabeling uses. Guarantee: it only reads, answers on loopback, and answers 503 while the
-//! cluster can't be read, on which Prometheus keeps the targets that it knows.
+//! meta labels, of those that the testbed's relabeling uses. Guarantee: it only reads, answers on loopback, and answers at once from
+//! a watch (Prometheus gives discovery no longer than its refresh interval, which a list on a busy machine exceeds): 503 until the
+//! first list, and the pods as last seen while the cluster can't be read.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Config,
-    api::ListParams,
     config::{KubeConfigOptions, Kubeconfig},
+    runtime::{WatchStreamExt as _, reflector, watcher},
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{Error, wait};
 
-/// How long the API server may take for the list.
-const LIST: Duration = Duration::from_secs(5);
-
 /// A discovery endpoint that runs; it ends when dropped.
 #[derive(Debug)]
 pub(crate) struct PodTargets {
     url: String,
-    task: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 impl PodTargets {
@@ -34,17 +33,19 @@ impl PodTargets {
         let failed =
             |error: &dyn std::error::Error| Error::request(format!("kubeconfig {}", kubeconfig.display()), wait::chain(error));
         let read = Kubeconfig::read_from(kubeconfig).map_err(|error| failed(&error))?;
-        let mut config =
-            Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.map_err(|error| failed(&error))?;
-        config.read_timeout = Some(LIST);
+        let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.map_err(|error| failed(&error))?;
         let pods = Api::<Pod>::all(Client::try_from(config).map_err(|error| failed(&error))?);
+        let (store, writer) = reflector::store();
+        let mut events = watcher(pods, watcher::Config::default()).default_backoff().reflect(writer).boxed();
+        // Errors are tried again by the watcher; meanwhile the store keeps what it knows.
+        let watch = tokio::spawn(async move { while events.next().await.is_some() {} });
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(Error::io("listening for discovery"))?;
         let address = listener.local_addr().map_err(Error::io("the address of discovery"))?;
-        let router = Router::new().route("/targets", get(answer)).with_state((pods, pod_port));
-        let task = tokio::spawn(async move {
+        let router = Router::new().route("/targets", get(answer)).with_state((store, pod_port));
+        let serve = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await; // it never ends by itself
         });
-        Ok(Self { url: format!("http://{address}/targets"), task })
+        Ok(Self { url: format!("http://{address}/targets"), tasks: [watch, serve] })
     }
 
     /// Where Prometheus asks.
@@ -55,13 +56,17 @@ impl PodTargets {
 
 impl Drop for PodTargets {
     fn drop(&mut self) {
-        self.task.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
     }
 }
 
-async fn answer(State((pods, port)): State<(Api<Pod>, u16)>) -> Result<Json<Vec<Value>>, (StatusCode, String)> {
-    let pods = pods.list(&ListParams::default()).await.map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, wait::chain(&error)))?;
-    Ok(Json(pods.items.iter().filter_map(|pod| target(pod, port)).collect()))
+async fn answer(State((pods, port)): State<(reflector::Store<Pod>, u16)>) -> Result<Json<Vec<Value>>, StatusCode> {
+    match pods.wait_until_ready().now_or_never() {
+        Some(Ok(())) => Ok(Json(pods.state().iter().filter_map(|pod| target(pod, port)).collect())),
+        Some(Err(_)) | None => Err(StatusCode::SERVICE_UNAVAILABLE),
+    }
 }
 
 /// The target of a pod that has an address.
