@@ -57,6 +57,7 @@ async fn next(
             Some((listener.accept().await, slot))
         };
         let accepted = tokio::select! {
+            biased;
             () = stop.cancelled() => return None,
             accepted = accepted => accepted?,
         };

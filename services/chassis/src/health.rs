@@ -89,8 +89,9 @@ pub async fn serve(
             stopping.cancelled().await;
         };
         tokio::select! {
-            served = axum::serve(listener, router).with_graceful_shutdown(drained) => served,
+            biased;
             () = hard.cancelled() => Ok(()),
+            served = axum::serve(listener, router).with_graceful_shutdown(drained) => served,
         }
     });
     Ok(address)

@@ -138,6 +138,7 @@ impl Lifecycle {
 
     async fn live(&self, ends: &mut mpsc::UnboundedReceiver<Ended>) -> bool {
         tokio::select! {
+            biased;
             () = self.inner.soft.cancelled() => true,
             signal = signal() => {
                 tracing::info!(signal, "stopping");
@@ -191,6 +192,7 @@ pub(crate) async fn signal() -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
     match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
+            biased;
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         },

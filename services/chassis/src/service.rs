@@ -83,8 +83,9 @@ pub async fn start(
     let ids = Ids::new(Arc::clone(&clock));
     let stopping = lifecycle.stopping();
     let bus = tokio::select! {
-        bus = Bus::connect(nats, name, Arc::clone(&clock), ids.clone()) => bus?,
+        biased;
         () = stopping.cancelled() => return Err(StartError::Stopped),
+        bus = Bus::connect(nats, name, Arc::clone(&clock), ids.clone()) => bus?,
     };
     watch_connection(&bus, nats_flag, &lifecycle);
     bus.watch_fullness(&lifecycle);
@@ -119,6 +120,7 @@ fn keep_up(telemetry: &Telemetry, life: &Lifecycle) {
     life.spawn("upkeep of the metrics", async move {
         loop {
             tokio::select! {
+                biased;
                 () = stopping.cancelled() => return Ok::<_, String>(()),
                 () = tokio::time::sleep(UPKEEP) => telemetry.upkeep(),
             }
@@ -137,6 +139,7 @@ fn watch_connection(bus: &Bus, flag: ReadyFlag, life: &Lifecycle) {
                 flag.not_ready("the connection is down");
             }
             tokio::select! {
+                biased;
                 () = stopping.cancelled() => {
                     flag.not_ready("stopping");
                     return Ok(());

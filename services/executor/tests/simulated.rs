@@ -219,6 +219,7 @@ async fn a_pinned_service_never_has_zero_ready_endpoints() {
         }
     };
     let fact = tokio::select! {
+        biased;
         fact = world.fact(&subject, "traffic_shifted") => fact,
         () = shifted => unreachable!("it looks for ever"),
     };

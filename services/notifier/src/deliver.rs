@@ -67,8 +67,9 @@ impl Persistence {
                 return Err(Undelivered::GaveUp { reason, tries });
             }
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                biased;
                 () = self.stopping.cancelled() => return Err(Undelivered::Stopping),
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }
@@ -76,8 +77,9 @@ impl Persistence {
     /// Waits, or less when the process stops.
     pub async fn pause(&self, length: Duration) {
         tokio::select! {
-            () = tokio::time::sleep(length) => {}
+            biased;
             () = self.stopping.cancelled() => {}
+            () = tokio::time::sleep(length) => {}
         }
     }
 

@@ -42,8 +42,9 @@ impl Handler for OnTrafficShifted {
         };
         let eyes = KubeEyes::new(self.client.clone(), &subject, plan);
         tokio::select! {
-            verified = self.verification.run(&subject, &state, &eyes) => verified,
+            biased;
             () = self.stopping.cancelled() => Err(stopping()),
+            verified = self.verification.run(&subject, &state, &eyes) => verified,
         }
     }
 }
@@ -61,8 +62,9 @@ impl Handler for OnMitigated {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
         let (subject, _) = delivery.incident()?;
         tokio::select! {
-            watched = self.watch.run(&subject, delivery.sequence()) => watched,
+            biased;
             () = self.stopping.cancelled() => Err(stopping()),
+            watched = self.watch.run(&subject, delivery.sequence()) => watched,
         }
     }
 }

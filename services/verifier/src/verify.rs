@@ -89,8 +89,9 @@ impl Verification {
     async fn verify(&self, subject: &IncidentSubject, state: &Incident, eyes: &dyn Eyes) -> Result<(), Stop> {
         let until = deadline(state, self.clock.now());
         let definitions = tokio::select! {
-            definitions = self.definitions(subject, eyes, until) => definitions?,
+            biased;
             moved_on = self.moved_on(subject) => return Err(moved_on),
+            definitions = self.definitions(subject, eyes, until) => definitions?,
         };
         let definitions = match definitions {
             Some(Ok(definitions)) => definitions,
@@ -99,8 +100,9 @@ impl Verification {
         };
         tracing::info!(incident = %subject, smoke_tests = definitions.len(), "verifying");
         tokio::select! {
-            ran = self.run_checks(subject, state, &definitions, eyes, until) => ran?,
+            biased;
             moved_on = self.moved_on(subject) => return Err(moved_on),
+            ran = self.run_checks(subject, state, &definitions, eyes, until) => ran?,
         }
         self.conclude(subject, &definitions).await
     }

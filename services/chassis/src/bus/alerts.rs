@@ -7,7 +7,8 @@ use bytes::Bytes;
 use contracts::{subjects, v1};
 use prost::Message;
 
-use super::wire::{ApiError, PubAck, WireError, envelope_headers};
+use super::transport::{Outgoing, TransportError};
+use super::wire::{ApiError, PubAck, envelope_headers};
 use super::{AppendError, Bus};
 
 /// JetStream's "this batch holds a duplicate".
@@ -34,11 +35,11 @@ impl From<ApiError> for AppendError {
     }
 }
 
-impl From<WireError> for AppendError {
-    fn from(error: WireError) -> Self {
+impl From<TransportError> for AppendError {
+    fn from(error: TransportError) -> Self {
         match error {
-            WireError::Away(reason) => Self::Unavailable(reason),
-            WireError::Bad(reason) => Self::Refused(reason),
+            TransportError::Away(reason) => Self::Unavailable(reason),
+            TransportError::Bad(reason) => Self::Refused(reason),
         }
     }
 }
@@ -76,7 +77,7 @@ impl Bus {
             headers.insert("Nats-Batch-Id", id.as_str());
             headers.insert("Nats-Batch-Sequence", (index + 1).to_string().as_str());
             if index > 0 && index < last {
-                let sent = self.client().publish_with_headers(subject, headers, data).await;
+                let sent = self.transport().publish(Outgoing::new(subject, data).with_headers(headers)).await;
                 sent.map_err(|error| AppendError::Unavailable(error.to_string()))?;
                 continue;
             }

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use contracts::{EventId, Fact, IncidentSubject, LedgerFact, OccurrenceFact};
 use futures::future;
 
-use super::wire::{ApiError, PubAck, WireError, envelope_headers};
+use super::transport::{Outgoing, TransportError};
+use super::wire::{ApiError, PubAck, envelope_headers};
 use super::{Bus, streams};
 
 /// JetStream's "wrong last sequence", and "… because one is in flight".
@@ -117,11 +118,8 @@ impl Bus {
         let last = batch.messages.len() - 1;
         let commit = async {
             for (subject, headers, data) in batch.messages.iter().take(last).skip(1) {
-                self.inner
-                    .client
-                    .publish_with_headers(subject.clone(), headers.clone(), data.clone())
-                    .await
-                    .map_err(|error| Failure::Away(error.to_string()))?;
+                let message = Outgoing::new(subject.clone(), data.clone()).with_headers(headers.clone());
+                self.transport().publish(message).await.map_err(|error| Failure::Away(error.to_string()))?;
             }
             outcome(send(last).await)
         };
@@ -158,11 +156,11 @@ enum Failure {
     Other(AppendError),
 }
 
-fn outcome(reply: Result<Bytes, WireError>) -> Result<u64, Failure> {
+fn outcome(reply: Result<Bytes, TransportError>) -> Result<u64, Failure> {
     let body = match reply {
         Ok(body) => body,
-        Err(WireError::Away(reason)) => return Err(Failure::Away(reason)),
-        Err(WireError::Bad(reason)) => return Err(Failure::Other(AppendError::Refused(reason))),
+        Err(TransportError::Away(reason)) => return Err(Failure::Away(reason)),
+        Err(TransportError::Bad(reason)) => return Err(Failure::Other(AppendError::Refused(reason))),
     };
     let ack: PubAck =
         serde_json::from_slice(&body).map_err(|e| Failure::Away(format!("the reply to an append is not understood: {e}")))?;

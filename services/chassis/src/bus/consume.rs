@@ -9,14 +9,14 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::stream::ConsumerErrorKind;
+use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, IntoConsumerConfig, pull};
 use async_trait::async_trait;
 use contracts::DecodeError;
 use contracts::subjects::streams;
+use serde_json::json;
 
 use super::pull::Puller;
+use super::wire::{ApiError, PubAck};
 use super::work::Work;
 use super::{AppendError, Bus, Delivery, ReadError, dead};
 use crate::lifecycle::Lifecycle;
@@ -63,7 +63,7 @@ impl ConsumerSpec {
         }
     }
 
-    fn config(&self) -> pull::Config {
+    fn config(&self) -> consumer::Config {
         let mut config = pull::Config {
             durable_name: Some(self.durable.clone()),
             deliver_policy: DeliverPolicy::All,
@@ -78,7 +78,7 @@ impl ConsumerSpec {
             [one] => config.filter_subject.clone_from(one),
             many => config.filter_subjects = many.to_vec(),
         }
-        config
+        config.into_consumer_config()
     }
 }
 
@@ -189,9 +189,15 @@ impl Bus {
 
     /// Makes the consumer or brings it up to date.
     pub(super) async fn ensure_consumer(&self, spec: &ConsumerSpec) -> Result<(), String> {
-        let made = self.inner.jetstream.create_consumer_on_stream(spec.config(), spec.stream.as_str()).await;
-        let Err(error) = made else { return Ok(()) };
-        if matches!(error.kind(), ConsumerErrorKind::JetStream(reply) if reply.error_code() == ErrorCode::STREAM_NOT_FOUND) {
+        // Several filters go into the body only; one goes into the subject as well, where permissions can tell it.
+        let call = match spec.filters.as_slice() {
+            [one] => format!("CONSUMER.CREATE.{}.{}.{one}", spec.stream, spec.durable),
+            _ => format!("CONSUMER.CREATE.{}.{}", spec.stream, spec.durable),
+        };
+        let body = json!({ "stream_name": spec.stream, "config": spec.config(), "action": "" });
+        let reply: PubAck = self.api(&call, &body).await.map_err(|error| error.to_string())?;
+        let Some(error) = reply.error else { return Ok(()) };
+        if error.err_code == ApiError::NO_STREAM {
             tracing::error!(stream = spec.stream, "the stream is gone, and what was in it; making it again");
             self.remake_streams().await;
         }

@@ -55,7 +55,7 @@ impl Bus {
     }
 
     /// Watches all streams for the rest of the process's life.
-    pub(crate) fn watch_fullness(&self, life: &Lifecycle) {
+    pub fn watch_fullness(&self, life: &Lifecycle) {
         let (bus, stopping) = (self.clone(), life.stopping());
         life.spawn("watch of the streams", async move {
             loop {
@@ -63,6 +63,7 @@ impl Bus {
                     bus.measure(&stream.name).await;
                 }
                 tokio::select! {
+                    biased;
                     () = stopping.cancelled() => return Ok::<_, String>(()),
                     () = tokio::time::sleep(PERIOD) => {}
                 }

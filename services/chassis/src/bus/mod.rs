@@ -10,29 +10,31 @@ mod connect;
 mod consume;
 mod dead;
 mod delivery;
+mod dial;
 mod fullness;
 mod pull;
 mod read;
 mod streams;
 mod timers;
+mod transport;
 mod wire;
 mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream;
 use contracts::{Envelope, EventId};
 use tokio::sync::watch;
 
 pub use advisories::{Advisory, AdvisoryKind, decode_advisory};
 pub use alerts::AlertPart;
 pub use append::{AppendError, Appended, Group, NewEvent};
-pub use connect::{ConnectError, Connection};
+pub use connect::ConnectError;
 pub use consume::{ConsumerSpec, HandleError, Handler};
 pub use dead::{DeadLetterEntry, REDELIVERY_PREFIX, ReplayError};
 pub use delivery::Delivery;
 pub use read::{ReadError, Stored};
+pub use transport::{Connection, Outgoing, Subscription, Transport, TransportError};
 
 use crate::clock::{Clock, Ids};
 use crate::config;
@@ -44,14 +46,12 @@ pub struct Bus {
 }
 
 struct Inner {
-    client: async_nats::Client,
-    jetstream: jetstream::Context,
+    transport: Arc<dyn Transport>,
     service: String,
     source: String,
     clock: Arc<dyn Clock>,
     ids: Ids,
     config: config::Nats,
-    connection: watch::Receiver<Connection>,
 }
 
 impl std::fmt::Debug for Bus {
@@ -79,22 +79,21 @@ impl Bus {
         &self.inner.service
     }
 
-    /// The client below, for what this module has no function for (benchmarks, tests).
-    #[must_use]
-    pub fn client(&self) -> &async_nats::Client {
-        &self.inner.client
+    /// What carries the messages.
+    pub(crate) fn transport(&self) -> &dyn Transport {
+        self.inner.transport.as_ref()
     }
 
-    /// `JetStream` below, for object stores and administration.
+    /// The NATS client below, for what this module has no function for (benchmarks, tests); `None` over any other transport.
     #[must_use]
-    pub fn jetstream(&self) -> &jetstream::Context {
-        &self.inner.jetstream
+    pub fn client(&self) -> Option<&async_nats::Client> {
+        self.inner.transport.client()
     }
 
     /// Whether the connection is up, and how often it came up; a receiver sees the changes.
     #[must_use]
     pub fn connection(&self) -> watch::Receiver<Connection> {
-        self.inner.connection.clone()
+        self.inner.transport.connection()
     }
 
     /// How long one request may take.
@@ -106,7 +105,7 @@ impl Bus {
     /// Sends what is buffered; for the end of a process.
     pub async fn flush(&self) {
         // At the end of a process nothing is left to be done about a failure: whoever needed a reply has waited for it.
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.inner.client.flush()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.inner.transport.flush()).await;
     }
 
     /// The envelope of a new event of this service, with the trace that is under way.

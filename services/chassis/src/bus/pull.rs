@@ -3,16 +3,17 @@
 //! Guarantees: a message waits in the server rather than here when all hands are full; a pull that the server has forgotten
 //! (reconnect, new leader, missed heartbeats) is asked for again. Must not: decide what becomes of a message (`work` does).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use async_nats::{Message, StatusCode, Subscriber};
+use async_nats::{Message, StatusCode};
 use futures::StreamExt;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::transport::{Outgoing, Subscription};
 use super::work::{Done, Work};
 use super::{ConsumerSpec, Delivery};
 
@@ -32,7 +33,7 @@ pub(super) struct Puller {
     /// Messages asked for and not come yet.
     asked: usize,
     /// Of each key that is being handled: what waits behind.
-    queues: HashMap<String, VecDeque<Delivery>>,
+    queues: BTreeMap<String, VecDeque<Delivery>>,
     hands: JoinSet<Done>,
     /// When the server is taken to have forgotten us.
     silent_at: Instant,
@@ -54,7 +55,7 @@ enum Status {
 impl Puller {
     pub(super) fn new(work: Work) -> Self {
         let stopping = work.stopping.clone();
-        let (queues, hands, silent_at) = (HashMap::new(), JoinSet::new(), Instant::now() + SILENCE);
+        let (queues, hands, silent_at) = (BTreeMap::new(), JoinSet::new(), Instant::now() + SILENCE);
         Self { work, stopping, asked: 0, queues, hands, silent_at, retry_at: None, unmade: true }
     }
 
@@ -64,9 +65,9 @@ impl Puller {
 
     /// Runs until told to stop; an error is one that the process must end with.
     pub(super) async fn run(mut self) -> Result<(), String> {
-        let client = self.work.bus.client().clone();
-        let inbox = client.new_inbox();
-        let mut messages = client.subscribe(inbox.clone()).await.map_err(|error| error.to_string())?;
+        let inbox = self.work.bus.transport().new_inbox();
+        let subscribed = self.work.bus.transport().subscribe(inbox.clone()).await;
+        let mut messages = subscribed.map_err(|error| error.to_string())?;
         let mut connection = self.work.bus.connection();
         connection.mark_unchanged(); // the first connection is not a reconnection
         let mut progress = interval(self.spec().ack_wait / 3);
@@ -79,7 +80,7 @@ impl Puller {
             }
             let retry_at = self.retry_at.unwrap_or(self.silent_at);
             tokio::select! {
-                biased;
+               biased;
                 () = stopping.cancelled() => break,
                 Some(done) = self.hands.join_next(), if !self.hands.is_empty() => fatal = self.finished(done),
                 message = messages.next() => match message {
@@ -100,7 +101,7 @@ impl Puller {
                 }
             }
         }
-        self.drain(&mut messages).await;
+        self.drain(messages.as_mut()).await;
         fatal.map_or(Ok(()), Err)
     }
 
@@ -129,7 +130,7 @@ impl Puller {
         }
         let pull = json!({ "batch": free, "expires": nanos(EXPIRES), "idle_heartbeat": nanos(HEARTBEAT) });
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.spec().stream, self.spec().durable);
-        match self.work.bus.client().publish_with_reply(subject, inbox.to_owned(), pull.to_string().into()).await {
+        match self.work.bus.transport().publish(Outgoing::new(subject, pull.to_string()).reply_to(inbox)).await {
             Ok(()) => self.asked += free,
             Err(_) => self.retry_at = Some(Instant::now() + PAUSE),
         }
@@ -193,7 +194,7 @@ impl Puller {
     }
 
     /// Hands back what was not begun, and lets what was begun finish until the hard end.
-    async fn drain(&mut self, messages: &mut Subscriber) {
+    async fn drain(&mut self, messages: &mut dyn Subscription) {
         let _ = messages.drain().await; // the connection is gone: then there is nothing to hand back to
         for delivery in std::mem::take(&mut self.queues).into_values().flatten() {
             self.work.hand_back(&delivery).await;
@@ -210,6 +211,7 @@ impl Puller {
         let hard = self.work.hard.clone();
         while !self.hands.is_empty() {
             tokio::select! {
+               biased;
                 () = hard.cancelled() => break,
                 _ = self.hands.join_next() => {}
                 _ = progress.tick() => self.work.in_progress().await,

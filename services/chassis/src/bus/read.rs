@@ -17,7 +17,8 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use super::Bus;
-use super::wire::{ApiError, WireError, parse_headers};
+use super::transport::{Outgoing, TransportError};
+use super::wire::{ApiError, parse_headers};
 
 /// Messages a batched direct get.
 const PAGE: usize = 1000;
@@ -77,11 +78,11 @@ pub enum ReadError {
     Refused(String),
 }
 
-impl From<WireError> for ReadError {
-    fn from(error: WireError) -> Self {
+impl From<TransportError> for ReadError {
+    fn from(error: TransportError) -> Self {
         match error {
-            WireError::Away(reason) => Self::Unavailable(reason),
-            WireError::Bad(reason) => Self::Refused(reason),
+            TransportError::Away(reason) => Self::Unavailable(reason),
+            TransportError::Bad(reason) => Self::Refused(reason),
         }
     }
 }
@@ -203,36 +204,68 @@ impl Bus {
         deadline: Instant,
         messages: &mut Vec<Stored>,
     ) -> Result<bool, ReadError> {
-        let away = |error: &dyn std::fmt::Display| ReadError::Unavailable(error.to_string());
-        let client = &self.inner.client;
-        let exchange = async {
-            let inbox = client.new_inbox();
-            let mut replies = client.subscribe(inbox.clone()).await.map_err(|e| away(&e))?;
-            let body = json!({ "seq": from, "next_by_subj": filter, "batch": PAGE }).to_string();
-            let subject = format!("$JS.API.DIRECT.GET.{stream}");
-            client.publish_with_reply(subject, inbox, body.into()).await.map_err(|e| away(&e))?;
-            let mut pending = 0;
-            while let Some(reply) = replies.next().await {
-                match reply.status {
-                    None => {
-                        let message = direct(reply)?;
-                        pending = message.header("Nats-Num-Pending").and_then(|n| n.parse().ok()).unwrap_or(0);
-                        messages.push(message);
-                    }
-                    Some(StatusCode::NOT_FOUND) => return Ok(false),
-                    Some(StatusCode::NO_RESPONDERS) => return Err(away(&"nobody answers direct gets")),
-                    // 204: the end of the batch.
-                    Some(status) if status.as_u16() == 204 => return Ok(pending > 0),
-                    Some(status) => {
-                        let what = reply.description.unwrap_or_default();
-                        return Err(ReadError::Refused(format!("direct get: {status} {what}")));
-                    }
+        let body = json!({ "seq": from, "next_by_subj": filter, "batch": PAGE });
+        let mut pending = 0;
+        let exchange = self.direct_get(stream, &body, |reply| {
+            let message = direct(reply)?;
+            pending = message.header("Nats-Num-Pending").and_then(|n| n.parse().ok()).unwrap_or(0);
+            messages.push(message);
+            Ok(())
+        });
+        timeout_at(deadline, exchange).await.map_err(|_| away(&"no answer in time"))??;
+        Ok(pending > 0)
+    }
+
+    /// The subjects of the first `limit` messages on a filter that were stored since a time, as the replica that answers has them.
+    /// Without a deadline of its own.
+    pub async fn subjects_since(
+        &self,
+        stream: &str,
+        filter: &str,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<String>, ReadError> {
+        let body = json!({ "start_time": since.to_string(), "next_by_subj": filter, "batch": limit });
+        let mut subjects = Vec::new();
+        let exchange = self.direct_get(stream, &body, |reply| {
+            subjects.push(direct(reply)?.subject);
+            Ok(())
+        });
+        exchange.await?;
+        Ok(subjects)
+    }
+
+    /// One batched direct get: each message that the replica that answers has is handed to `take`.
+    async fn direct_get(
+        &self,
+        stream: &str,
+        body: &serde_json::Value,
+        mut take: impl FnMut(async_nats::Message) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        let transport = self.transport();
+        let inbox = transport.new_inbox();
+        let mut replies = transport.subscribe(inbox.clone()).await.map_err(|e| away(&e))?;
+        let request = Outgoing::new(format!("$JS.API.DIRECT.GET.{stream}"), body.to_string()).reply_to(inbox);
+        transport.publish(request).await.map_err(|e| away(&e))?;
+        while let Some(reply) = replies.next().await {
+            match reply.status {
+                None => take(reply)?,
+                // 204: the end of the batch; 404: nothing at all.
+                Some(StatusCode::NOT_FOUND) => return Ok(()),
+                Some(status) if status.as_u16() == 204 => return Ok(()),
+                Some(StatusCode::NO_RESPONDERS) => return Err(away(&"nobody answers direct gets")),
+                Some(status) => {
+                    let what = reply.description.unwrap_or_default();
+                    return Err(ReadError::Refused(format!("direct get: {status} {what}")));
                 }
             }
-            Err(away(&"the connection ended"))
-        };
-        timeout_at(deadline, exchange).await.map_err(|_| away(&"no answer in time"))?
+        }
+        Err(away(&"the connection ended"))
     }
+}
+
+fn away(error: &dyn std::fmt::Display) -> ReadError {
+    ReadError::Unavailable(error.to_string())
 }
 
 fn stored(raw: RawMessage) -> Result<Stored, ReadError> {

@@ -2,16 +2,14 @@
 //!
 //! Guarantee: an error tells "away" from "refused". Must not: retry; its callers know what that means.
 
-use std::time::Duration;
-
 use async_nats::HeaderMap;
-use async_nats::client::{Request, RequestErrorKind};
 use bytes::Bytes;
 use contracts::Envelope;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Bus;
+use super::transport::{Outgoing, TransportError};
 
 /// JetStream's error object.
 #[derive(Debug, Clone, Deserialize)]
@@ -58,50 +56,40 @@ pub(super) struct PubAck {
     pub(super) seq: u64,
 }
 
-/// Why a request has no good reply.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum WireError {
-    /// Nobody answered: away, electing, or the reply was lost. Whether the request took effect is not known.
-    #[error("NATS is away or did not answer: {0}")]
-    Away(String),
-    /// The reply or the request makes no sense.
+/// Why a call of `JetStream`'s API has failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    /// It was not answered.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// It was refused.
     #[error("{0}")]
-    Bad(String),
+    Api(ApiError),
+}
+
+impl From<ApiError> for CallError {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
 }
 
 impl Bus {
     /// One request and its reply, within the request timeout.
-    pub(super) async fn request(&self, subject: String, headers: Option<HeaderMap>, payload: Bytes) -> Result<Bytes, WireError> {
-        self.request_within(subject, headers, payload, self.inner.config.request_timeout).await
-    }
-
-    pub(super) async fn request_within(
+    pub(super) async fn request(
         &self,
         subject: String,
         headers: Option<HeaderMap>,
         payload: Bytes,
-        timeout: Duration,
-    ) -> Result<Bytes, WireError> {
-        let mut request = Request::new().payload(payload).timeout(Some(timeout));
-        if let Some(headers) = headers {
-            request = request.headers(headers);
-        }
-        // The client's own timeout begins after the request is queued; ours is for the whole.
-        let sent = tokio::time::timeout(timeout, self.inner.client.send_request(subject, request)).await;
-        match sent {
-            Ok(Ok(reply)) => Ok(reply.payload),
-            Ok(Err(error)) if matches!(error.kind(), RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded) => {
-                Err(WireError::Bad(error.to_string()))
-            }
-            Ok(Err(error)) => Err(WireError::Away(error.to_string())),
-            Err(_) => Err(WireError::Away(format!("no reply within {timeout:?}"))),
-        }
+    ) -> Result<Bytes, TransportError> {
+        let message = Outgoing { subject, reply: None, headers, payload };
+        self.transport().request(message, self.inner.config.request_timeout).await
     }
 
     /// A request to JetStream's API, JSON both ways.
-    pub(super) async fn api<T: DeserializeOwned>(&self, call: &str, body: &serde_json::Value) -> Result<T, WireError> {
+    pub(super) async fn api<T: DeserializeOwned>(&self, call: &str, body: &serde_json::Value) -> Result<T, TransportError> {
         let reply = self.request(format!("$JS.API.{call}"), None, body.to_string().into()).await?;
-        serde_json::from_slice(&reply).map_err(|error| WireError::Bad(format!("the reply to {call} is not understood: {error}")))
+        serde_json::from_slice(&reply)
+            .map_err(|error| TransportError::Bad(format!("the reply to {call} is not understood: {error}")))
     }
 }
 

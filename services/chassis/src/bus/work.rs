@@ -2,7 +2,7 @@
 //!
 //! Guarantees: see `consume`. A panic of a handler is a failure of that message. Must not: ask the server for messages.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::transport::Outgoing;
 use super::{Bus, ConsumerSpec, Delivery, HandleError, Handler};
 use crate::lifecycle::{Lifecycle, panic_text};
 
@@ -38,9 +39,9 @@ pub(super) struct Work {
 #[derive(Default)]
 struct State {
     /// Of each message in hand: where to acknowledge it.
-    held: Mutex<HashMap<u64, String>>,
+    held: Mutex<BTreeMap<u64, String>>,
     /// Of each message that failed here: how often.
-    failures: Mutex<HashMap<u64, u32>>,
+    failures: Mutex<BTreeMap<u64, u32>>,
     parked: AtomicUsize,
 }
 
@@ -241,7 +242,7 @@ impl Work {
 
     /// Hands back whatever is still in hand.
     pub(super) async fn hand_back_all(&self) {
-        let replies: Vec<String> = lock(&self.state.held).drain().map(|(_, reply)| reply).collect();
+        let replies: Vec<String> = std::mem::take(&mut *lock(&self.state.held)).into_values().collect();
         for reply in replies {
             self.tell(reply, "-NAK").await;
         }
@@ -249,6 +250,6 @@ impl Work {
 
     async fn tell(&self, reply: String, what: &str) {
         // Lost ones only mean that the message comes again after the ack wait.
-        let _ = self.bus.client().publish(reply, what.to_owned().into()).await;
+        let _ = self.bus.transport().publish(Outgoing::new(reply, what.to_owned())).await;
     }
 }

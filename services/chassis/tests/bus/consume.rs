@@ -13,7 +13,7 @@ use contracts::{Fact, IncidentSubject};
 use testbed::wait;
 use tokio::time::Instant;
 
-use crate::world::{PATIENCE, bus, group, incident, nats, ready};
+use crate::world::{PATIENCE, bus, group, incident, jetstream, nats, ready};
 
 type Behaviour = dyn Fn(&Delivery) -> Result<(), HandleError> + Send + Sync;
 
@@ -69,7 +69,7 @@ async fn raw(bus: &Bus, incident: &IncidentSubject, expected: u64, event_type: &
 }
 
 async fn pending(bus: &Bus, durable: &str) -> (usize, u64) {
-    let stream = bus.jetstream().get_stream(streams::INCIDENTS).await.unwrap();
+    let stream = jetstream(bus).get_stream(streams::INCIDENTS).await.unwrap();
     let info = stream.consumer_info(durable).await.unwrap();
     (info.num_ack_pending, info.num_pending)
 }
@@ -240,7 +240,7 @@ async fn a_server_that_lost_its_streams_needs_no_restart_of_services() {
     append(&bus, &incident(&bus, "before"), 0, &[ready(1)]).await;
     notes.wait_for(1).await;
     for stream in [streams::INCIDENTS, streams::ALERTS, streams::DEAD] {
-        bus.jetstream().delete_stream(stream).await.unwrap();
+        jetstream(&bus).delete_stream(stream).await.unwrap();
     }
     let after = incident(&bus, "after");
     wait::until("an append", PATIENCE, || async { bus.append(vec![group(&bus, &after, 0, &[ready(1)])]).await.ok() })
@@ -302,7 +302,7 @@ async fn advisories_are_captured() {
     let (life, advised) = (Lifecycle::default(), Arc::new(Advised(Mutex::default())));
     bus.consume(ConsumerSpec::advisories("advised"), advised.clone(), &life);
     // A consumer whose only message ends every process: here nobody ever acknowledges it.
-    let stream = bus.jetstream().get_stream(streams::INCIDENTS).await.unwrap();
+    let stream = jetstream(&bus).get_stream(streams::INCIDENTS).await.unwrap();
     let config = async_nats::jetstream::consumer::pull::Config {
         durable_name: Some("doomed".into()),
         ack_wait: Duration::from_millis(200),

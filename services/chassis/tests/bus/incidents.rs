@@ -8,7 +8,7 @@ use contracts::v1;
 use lastgood_core::incident::{Command, Refusal};
 use tokio::time::Instant;
 
-use crate::world::{bus, incident, nats, opening, workload};
+use crate::world::{bus, incident, jetstream, nats, opening, workload};
 
 fn open() -> Command {
     match opening() {
@@ -112,7 +112,7 @@ async fn a_purged_incident_reads_as_none() {
     let incidents = Incidents::new(bus.clone());
     let web = incident(&bus, "web");
     let opened = incidents.append(&web, 0, &[opening()]).await.unwrap();
-    let stream = bus.jetstream().get_stream(contracts::subjects::streams::INCIDENTS).await.unwrap();
+    let stream = jetstream(&bus).get_stream(contracts::subjects::streams::INCIDENTS).await.unwrap();
     stream.purge().filter(web.filter()).await.unwrap();
     let loaded = incidents.load(&web, Some(opened.last)).await.unwrap();
     assert!(loaded.facts.is_empty() && loaded.incident.opened.is_none());

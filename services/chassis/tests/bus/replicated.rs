@@ -47,7 +47,7 @@ async fn a_leader_killed_while_appending_loses_and_doubles_nothing() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         // After a restart an election may be under way, in which nobody leads.
         let leader = wait::until("a leader of the stream", PATIENCE, || async {
-            let stream = one.jetstream().get_stream(streams::INCIDENTS).await.ok()?;
+            let stream = world::jetstream(&one).get_stream(streams::INCIDENTS).await.ok()?;
             stream.cached_info().cluster.as_ref()?.leader.clone()
         });
         let leader = leader.await.unwrap();

@@ -38,6 +38,11 @@ pub(crate) async fn connect(config: &config::Nats) -> Bus {
     tokio::time::timeout(PATIENCE, Bus::connect(config, "tester", clock, ids)).await.unwrap().unwrap()
 }
 
+/// `JetStream`'s administration, below the bus.
+pub(crate) fn jetstream(bus: &Bus) -> async_nats::jetstream::Context {
+    async_nats::jetstream::new(bus.client().expect("NATS").clone())
+}
+
 pub(crate) fn workload(name: &str) -> WorkloadRef {
     WorkloadRef { cluster: "default".into(), namespace: "shop".into(), kind: "Deployment".into(), name: name.into() }
 }

@@ -108,8 +108,9 @@ async fn follow(
         let mut fresh = BTreeMap::new();
         loop {
             let event = tokio::select! {
-                event = events.next() => event,
+                biased;
                 () = &mut renew => break,
+                event = events.next() => event,
             };
             match event {
                 Some(Ok(event)) => {

@@ -126,6 +126,7 @@ impl Executor {
                 return self.fail(case, last, watching).await;
             }
             tokio::select! {
+                biased;
                 () = mirror.changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }

@@ -34,6 +34,7 @@ impl Desk {
         tokio::pin!(opening);
         let mut announced = story.announced;
         let opened = tokio::select! {
+            biased;
             opened = &mut opening => opened,
             () = tokio::time::sleep(self.patience(&story)), if !announced => {
                 tracing::warn!(incident = %subject, "the chat is slow or away; nobody waits for it");

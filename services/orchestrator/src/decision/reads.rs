@@ -12,7 +12,6 @@ use chassis::incidents::Loaded;
 use contracts::IncidentSubject;
 use contracts::subjects::{self, streams};
 use contracts::v1::{PauseSwitched, WorkloadRef};
-use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Engine;
@@ -90,7 +89,7 @@ impl Engine {
         let own = opened.fact("anomaly_detected");
         let counting = async {
             loop {
-                let subjects = self.subjects_since(&filter, since, limit).await?;
+                let subjects = self.bus.subjects_since(streams::INCIDENTS, &filter, since, limit).await?;
                 // An incident that opened before the window, and is decided late, is not in the count by right.
                 if subjects.len() >= limit || subjects.contains(&own) || self.is_old(opened, since).await? {
                     return Ok::<_, ReadError>(subjects);
@@ -110,30 +109,5 @@ impl Engine {
     async fn is_old(&self, opened: &IncidentSubject, since: Timestamp) -> Result<bool, ReadError> {
         let opening = self.bus.last(streams::INCIDENTS, &opened.fact("anomaly_detected")).await?;
         Ok(opening.is_none_or(|stored| stored.at < since))
-    }
-
-    /// The subjects of the first `limit` messages on a filter since a time, by one batched direct get.
-    async fn subjects_since(&self, filter: &str, since: Timestamp, limit: usize) -> Result<Vec<String>, ReadError> {
-        let away = |error: &dyn std::fmt::Display| ReadError::Unavailable(error.to_string());
-        let client = self.bus.client();
-        let inbox = client.new_inbox();
-        let mut replies = client.subscribe(inbox.clone()).await.map_err(|error| away(&error))?;
-        let body = serde_json::json!({ "start_time": since.to_string(), "next_by_subj": filter, "batch": limit }).to_string();
-        let subject = format!("$JS.API.DIRECT.GET.{}", streams::INCIDENTS);
-        client.publish_with_reply(subject, inbox, body.into()).await.map_err(|error| away(&error))?;
-        let mut subjects = Vec::new();
-        while let Some(reply) = replies.next().await {
-            match reply.status.map(|status| status.as_u16()) {
-                None => {
-                    let subject = reply.headers.as_ref().and_then(|headers| headers.get("Nats-Subject"));
-                    subjects.extend(subject.map(|subject| subject.as_str().to_owned()));
-                }
-                // The end of the batch; nothing at all.
-                Some(204 | 404) => return Ok(subjects),
-                Some(503) => return Err(away(&"nobody answers direct gets")),
-                Some(status) => return Err(ReadError::Refused(format!("direct get: {status}"))),
-            }
-        }
-        Err(away(&"the connection ended"))
     }
 }

@@ -84,6 +84,7 @@ pub async fn watch(
             }
         });
     tokio::select! {
+        biased;
         () = stopping.cancelled() => Ok(()),
         () = looks => Err(WatchError::Ended),
     }

@@ -120,7 +120,7 @@ async fn an_incident_that_only_opened_is_resumed() -> anyhow::Result<()> {
 async fn a_chat_thread_announced_meanwhile_does_not_hold_the_decision_up() -> anyhow::Result<()> {
     let world = start(Settings::default()).await?;
     world.good_then_bad("web", auto()).await?;
-    let mut openings = world.engine.bus.client().subscribe(subjects::facts_of_type("anomaly_detected")).await?;
+    let mut openings = world.engine.bus.client().expect("NATS").subscribe(subjects::facts_of_type("anomaly_detected")).await?;
     let (incidents, clock) = (world.engine.incidents.clone(), world.engine.clock.clone());
     let notifier = tokio::spawn(tokio::time::timeout(super::world::DEADLINE, async move {
         let opening = openings.next().await.expect("an opening");

@@ -115,6 +115,7 @@ impl Rollouts {
         loop {
             let pause = running.pause();
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 chunk = changes.next() => match chunk {
                     Some(chunk) => running.apply(chunk),
