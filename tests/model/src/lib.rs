@@ -2,3 +2,5 @@
 //!
 //! Guarantees: both run the product's own code, never a copy of it; a failure names the seed or the path that leads to it. Must
 //! not: touch the network, the disk or the host's clock.
+
+pub mod nats;

@@ -79,8 +79,9 @@ impl Bus {
         &self.inner.service
     }
 
-    /// What carries the messages.
-    pub(crate) fn transport(&self) -> &dyn Transport {
+    /// What carries the messages, for what this module has no function for (tests).
+    #[must_use]
+    pub fn transport(&self) -> &dyn Transport {
         self.inner.transport.as_ref()
     }
 

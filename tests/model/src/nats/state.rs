@@ -1,0 +1,423 @@
+//! The server in memory: connections, messages on their way, streams.
+//!
+//! Guarantees: what happens is decided by what was sent, the virtual time and the seed alone; messages of one connection keep their
+//! order, as on TCP, unless a fault says otherwise. Must not: wait or wake anybody; it is moved on by its owner.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Message;
+use chassis::bus::{Connection, Outgoing, Stored};
+use jiff::{SignedDuration, Timestamp};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::faults::Faults;
+use super::stream::Stream;
+use super::subjects::matches;
+
+/// One end of a connection: a process's.
+pub(super) struct Link {
+    pub(super) process: String,
+    pub(super) connection: watch::Sender<Connection>,
+    /// Counts the times that the connection was up: what was on its way in an earlier one is gone.
+    epoch: u64,
+    /// What was sent in this epoch or before never arrives.
+    sunk: u64,
+    /// Whether the process is dead; it hears nothing, and nothing that it says is heard.
+    pub(super) dead: bool,
+    /// What the client keeps until the connection is up again.
+    buffer: Vec<Outgoing>,
+    to_server: Instant,
+    to_client: Instant,
+    pub(super) operations: u64,
+    pub(super) inboxes: u64,
+}
+
+impl Link {
+    fn hears(&self) -> bool {
+        !self.dead && self.connection.borrow().up
+    }
+}
+
+struct Sub {
+    link: u64,
+    filter: String,
+    sender: mpsc::UnboundedSender<Message>,
+}
+
+/// Where a message goes.
+#[derive(Debug, Clone)]
+enum Target {
+    Request(String),
+    Sub(u64),
+}
+
+enum Event {
+    Arrive { link: u64, epoch: u64, message: Outgoing },
+    Deliver { link: u64, epoch: u64, target: Target, message: Message },
+    Unsubscribe { sub: u64 },
+    Close { sub: u64 },
+    Up { link: u64, epoch: u64 },
+    Back,
+    Consumer { stream: String, consumer: String },
+    Schedules { stream: String },
+}
+
+pub(super) struct State {
+    epoch: Timestamp,
+    zero: Instant,
+    rng: StdRng,
+    pub(super) faults: Faults,
+    pub(super) injected: BTreeMap<&'static str, u64>,
+    pub(super) streams: BTreeMap<String, Stream>,
+    pub(super) links: BTreeMap<u64, Link>,
+    subs: BTreeMap<u64, Sub>,
+    requests: BTreeMap<String, (u64, oneshot::Sender<Message>)>,
+    timeline: BTreeMap<(Instant, u64), Event>,
+    counter: u64,
+    away: bool,
+    away_until: Option<Instant>,
+    /// Stored, and not shown to the observers yet.
+    pub(super) stored: Vec<(String, Arc<Stored>)>,
+}
+
+impl State {
+    pub(super) fn new(seed: u64, epoch: Timestamp) -> Self {
+        Self {
+            epoch,
+            zero: Instant::now(),
+            rng: StdRng::seed_from_u64(seed),
+            faults: Faults::none(),
+            injected: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            links: BTreeMap::new(),
+            subs: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            timeline: BTreeMap::new(),
+            counter: 0,
+            away: false,
+            away_until: None,
+            stored: Vec::new(),
+        }
+    }
+
+    // Time.
+
+    pub(super) fn time(&self, now: Instant) -> Timestamp {
+        let passed = SignedDuration::try_from(now - self.zero).unwrap_or(SignedDuration::MAX);
+        self.epoch.saturating_add(passed).unwrap_or(Timestamp::MAX)
+    }
+
+    fn instant(&self, at: Timestamp, now: Instant) -> Instant {
+        let ahead = Duration::try_from(at.duration_since(self.epoch)).unwrap_or_default();
+        (self.zero + ahead).max(now)
+    }
+
+    fn push(&mut self, at: Instant, event: Event) {
+        self.counter += 1;
+        self.timeline.insert((at, self.counter), event);
+    }
+
+    /// When something is to be done next.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.timeline.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Does one thing that is due; false when nothing is.
+    pub(super) fn step(&mut self, now: Instant) -> bool {
+        let Some(entry) = self.timeline.first_entry().filter(|entry| entry.key().0 <= now) else { return false };
+        match entry.remove() {
+            Event::Arrive { link, epoch, message } => {
+                let there = self.links.get(&link).filter(|there| epoch > there.sunk);
+                if let Some(live) = there.filter(|_| !self.away).map(|there| there.hears() && epoch == there.epoch) {
+                    self.arrived(message, live, now);
+                }
+            }
+            Event::Deliver { link, epoch, target, message } => {
+                if self.links.get(&link).is_some_and(|there| there.epoch == epoch && !there.dead) {
+                    self.hand_over(&target, message);
+                }
+            }
+            Event::Unsubscribe { sub } => self.unsubscribed(sub, now),
+            Event::Close { sub } => drop(self.subs.remove(&sub)),
+            Event::Up { link, epoch } => self.up(link, epoch, now),
+            Event::Back => {
+                if self.away_until.is_some_and(|until| until <= now) {
+                    self.back(now);
+                }
+            }
+            Event::Consumer { stream, consumer } => self.consumer_due(&stream, &consumer, now),
+            Event::Schedules { stream } => self.schedules_due(&stream, now),
+        }
+        true
+    }
+
+    // Chance.
+
+    /// Whether a fault befalls; counts it.
+    pub(super) fn chance(&mut self, what: &'static str, likelihood: f64) -> bool {
+        let befalls = likelihood > 0.0 && self.rng.random_bool(likelihood.min(1.0));
+        if befalls {
+            *self.injected.entry(what).or_default() += 1;
+        }
+        befalls
+    }
+
+    pub(super) fn up_to(&mut self, longest: Duration) -> Duration {
+        let most = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(self.rng.random_range(0..=most))
+    }
+
+    /// How far behind the replica is that answers a direct get.
+    pub(super) fn lag(&mut self) -> Duration {
+        if self.chance("stale read", self.faults.stale_read) { self.up_to(self.faults.longest_lag) } else { Duration::ZERO }
+    }
+
+    fn travel(&mut self) -> Duration {
+        let (shortest, longest) = self.faults.latency;
+        let way = Duration::from_millis(self.rng.random_range(shortest..=longest.max(shortest)));
+        if self.chance("delay", self.faults.delay) { way + self.up_to(self.faults.longest_delay) } else { way }
+    }
+
+    // Connections.
+
+    pub(super) fn connect(&mut self, process: &str, now: Instant) -> u64 {
+        self.counter += 1;
+        let (id, up) = (self.counter, !self.away);
+        let (connection, _) = watch::channel(Connection { up, times: u64::from(up) });
+        let link = Link {
+            process: process.to_owned(),
+            connection,
+            epoch: 1,
+            sunk: 0,
+            dead: false,
+            buffer: Vec::new(),
+            to_server: now,
+            to_client: now,
+            operations: 0,
+            inboxes: 0,
+        };
+        self.links.insert(id, link);
+        id
+    }
+
+    /// Takes a connection down for a while; `None`: until the server is back.
+    pub(super) fn down(&mut self, id: u64, length: Option<Duration>, now: Instant) {
+        let sunk = self.rng.random_bool(0.5);
+        let Some(link) = self.links.get_mut(&id).filter(|link| !link.dead && link.connection.borrow().up) else { return };
+        if sunk {
+            link.sunk = link.epoch;
+        }
+        link.epoch += 1;
+        link.connection.send_modify(|connection| connection.up = false);
+        let epoch = link.epoch;
+        self.forget_pulls(id);
+        if let Some(length) = length {
+            self.push(now + length, Event::Up { link: id, epoch });
+        }
+    }
+
+    fn up(&mut self, id: u64, epoch: u64, now: Instant) {
+        if self.away {
+            return; // it is brought up when the server is back
+        }
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.epoch == epoch && !link.dead) else { return };
+        if link.connection.borrow().up {
+            return;
+        }
+        link.connection.send_modify(|connection| *connection = Connection { up: true, times: connection.times + 1 });
+        for message in std::mem::take(&mut link.buffer) {
+            self.send(id, message, now);
+        }
+    }
+
+    /// The process is dead: what it has sent still arrives, and that is all.
+    pub(super) fn kill(&mut self, id: u64) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.dead = true;
+            link.buffer.clear();
+            self.forget_pulls(id);
+        }
+    }
+
+    pub(super) fn go_away(&mut self, until: Instant, now: Instant) {
+        *self.injected.entry("server away").or_default() += 1;
+        self.away_until = Some(until);
+        self.push(until, Event::Back);
+        if !std::mem::replace(&mut self.away, true) {
+            let links: Vec<u64> = self.links.keys().copied().collect();
+            links.into_iter().for_each(|link| self.down(link, None, now));
+            for link in self.links.values_mut() {
+                // Nobody is there to read what is on its way.
+                link.sunk = link.sunk.max(link.epoch.saturating_sub(1));
+            }
+        }
+    }
+
+    fn back(&mut self, now: Instant) {
+        (self.away, self.away_until) = (false, None);
+        self.restarted(now);
+        let links: Vec<(u64, u64)> = self.links.iter().map(|(id, link)| (*id, link.epoch)).collect();
+        for (link, epoch) in links {
+            // Clients try again at growing intervals.
+            let pause = self.up_to(Duration::from_secs(3));
+            self.push(now + pause, Event::Up { link, epoch });
+        }
+        let streams: Vec<String> = self.streams.keys().cloned().collect();
+        for stream in streams {
+            self.pump_all(&stream, now);
+            self.schedules_due(&stream, now);
+        }
+    }
+
+    fn restarted(&mut self, now: Instant) {
+        let mut streams = std::mem::take(&mut self.streams);
+        for stream in streams.values_mut() {
+            stream.restarted();
+            for consumer in stream.consumers.values_mut() {
+                let forgetful = self.chance("forgotten acks", self.faults.forgotten_acks);
+                consumer.restarted(forgetful, now);
+            }
+        }
+        self.streams = streams;
+    }
+
+    fn forget_pulls(&mut self, link: u64) {
+        let inboxes: Vec<String> = self.subs.values().filter(|sub| sub.link == link).map(|sub| sub.filter.clone()).collect();
+        for consumer in self.streams.values_mut().flat_map(|stream| stream.consumers.values_mut()) {
+            consumer.pulls.retain(|pull| !inboxes.contains(&pull.inbox));
+        }
+    }
+
+    // Messages from clients.
+
+    /// Sends a message on its way to the server.
+    pub(super) fn send(&mut self, id: u64, message: Outgoing, now: Instant) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if !link.connection.borrow().up {
+            link.buffer.push(message);
+            return;
+        }
+        if self.chance("disconnect", self.faults.disconnect) {
+            let length = self.up_to(self.faults.longest_disconnect);
+            return self.down(id, Some(length), now);
+        }
+        if self.chance("lost request", self.faults.lost_request) {
+            return;
+        }
+        let way = self.travel();
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.to_server = link.to_server.max(now + way);
+        let (at, epoch) = (link.to_server, link.epoch);
+        self.push(at, Event::Arrive { link: id, epoch, message });
+    }
+
+    pub(super) fn subscribe(&mut self, link: u64, filter: String, sender: mpsc::UnboundedSender<Message>) -> u64 {
+        self.counter += 1;
+        self.subs.insert(self.counter, Sub { link, filter, sender });
+        self.counter
+    }
+
+    /// Ends a subscription: at once when its owner is gone, else after what is on its way.
+    pub(super) fn unsubscribe(&mut self, sub: u64, at_once: bool, now: Instant) {
+        let Some(there) = self.subs.get(&sub) else { return };
+        let link = there.link;
+        let dead = self.links.get(&link).is_none_or(|link| link.dead);
+        if dead {
+            return; // a dead process's streams stay silent for ever rather than end
+        }
+        if at_once {
+            self.unsubscribed(sub, now);
+            self.subs.remove(&sub);
+            return;
+        }
+        let way = self.travel();
+        let Some(link) = self.links.get_mut(&link) else { return };
+        link.to_server = link.to_server.max(now + way);
+        let at = link.to_server;
+        self.push(at, Event::Unsubscribe { sub });
+    }
+
+    fn unsubscribed(&mut self, sub: u64, now: Instant) {
+        let Some(there) = self.subs.get(&sub) else { return };
+        let (link, inbox) = (there.link, there.filter.clone());
+        for consumer in self.streams.values_mut().flat_map(|stream| stream.consumers.values_mut()) {
+            consumer.pulls.retain(|pull| pull.inbox != inbox);
+        }
+        let at = self.links.get(&link).map_or(now, |link| link.to_client.max(now));
+        self.push(at, Event::Close { sub });
+    }
+
+    pub(super) fn await_reply(&mut self, link: u64, inbox: String, sender: oneshot::Sender<Message>) {
+        self.requests.insert(inbox, (link, sender));
+    }
+
+    pub(super) fn give_up(&mut self, inbox: &str) {
+        self.requests.remove(inbox);
+    }
+
+    // Messages to clients.
+
+    /// Sends a message to whoever listens on `to`; false when nobody does.
+    pub(super) fn deliver(&mut self, to: &str, message: &Message, reordered: bool, now: Instant) -> bool {
+        let mut targets = Vec::new();
+        if let Some((link, _)) = self.requests.get(to) {
+            targets.push((*link, Target::Request(to.to_owned())));
+        }
+        let subs = self.subs.iter().filter(|(_, sub)| matches(&sub.filter, to));
+        targets.extend(subs.map(|(id, sub)| (sub.link, Target::Sub(*id))));
+        targets.retain(|(link, _)| self.links.get(link).is_some_and(Link::hears));
+        for (id, target) in &targets {
+            let way = self.travel();
+            let Some(link) = self.links.get_mut(id) else { continue };
+            let at = if reordered {
+                link.to_client.max(now + way) + Duration::from_millis(20)
+            } else {
+                link.to_client = link.to_client.max(now + way);
+                link.to_client
+            };
+            let (id, epoch) = (*id, link.epoch);
+            self.push(at, Event::Deliver { link: id, epoch, target: target.clone(), message: message.clone() });
+        }
+        !targets.is_empty()
+    }
+
+    fn hand_over(&mut self, target: &Target, message: Message) {
+        // Whoever has stopped listening meanwhile misses nothing.
+        match target {
+            Target::Request(inbox) => {
+                if let Some((_, sender)) = self.requests.remove(inbox) {
+                    let _ = sender.send(message);
+                }
+            }
+            Target::Sub(id) => {
+                if let Some(sub) = self.subs.get(id) {
+                    let _ = sub.sender.send(message);
+                }
+            }
+        }
+    }
+
+    /// Keeps the timeline's look at a consumer where it is needed.
+    pub(super) fn watch_consumer(&mut self, stream: &str, consumer: &str) {
+        let Some(there) = self.streams.get_mut(stream).and_then(|stream| stream.consumers.get_mut(consumer)) else { return };
+        let Some(due) = there.next_due().filter(|due| there.due.is_none_or(|planned| *due < planned)) else { return };
+        there.due = Some(due);
+        self.push(due, Event::Consumer { stream: stream.to_owned(), consumer: consumer.to_owned() });
+    }
+
+    /// Keeps the timeline's look at a stream's schedules where it is needed.
+    pub(super) fn watch_schedules(&mut self, stream: &str, now: Instant) {
+        let Some(at) = self.streams.get(stream).and_then(Stream::next_schedule) else { return };
+        let due = self.instant(at, now);
+        self.push(due, Event::Schedules { stream: stream.to_owned() });
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.away
+    }
+}
