@@ -30,8 +30,10 @@ impl ApiError {
 
     /// Whether the same request may succeed later.
     pub(super) const fn is_temporary(&self) -> bool {
-        // 10008 not available, 10023 insufficient resources, 10039/10076 while JetStream starts, 10211 too many batches in flight.
-        matches!(self.code, 503) || matches!(self.err_code, 10004 | 10005 | 10008 | 10009 | 10041 | 10076 | 10118 | 10210 | 10211)
+        // 10008 not available, 10023 insufficient resources, 10039/10076 while JetStream starts, 10176 parts of the batch are gone (the
+        // connection, the server or its leader changed on the way), 10211 too many batches in flight.
+        matches!(self.code, 503)
+            || matches!(self.err_code, 10004 | 10005 | 10008 | 10009 | 10041 | 10076 | 10118 | 10176 | 10210 | 10211)
     }
 
     /// Whether the stream, its account or the disk is full.
@@ -130,5 +132,6 @@ mod tests {
         assert!(error(10077, "maximum bytes exceeded").is_full());
         assert!(!error(10071, "wrong last sequence: 7").is_full());
         assert!(error(10008, "not available").is_temporary());
+        assert!(error(10176, "atomic publish batch is incomplete").is_temporary(), "a broken connection is no refusal");
     }
 }

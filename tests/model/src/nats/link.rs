@@ -16,6 +16,7 @@ use futures::Stream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::connections::Link;
 use super::faults::{Operation, OperationKind, Verdict};
 use super::{Server, Shared};
 
@@ -24,7 +25,6 @@ pub(super) struct LinkEnd {
     pub(super) shared: Arc<Shared>,
     pub(super) id: u64,
     pub(super) process: String,
-    pub(super) connection: watch::Receiver<Connection>,
 }
 
 impl LinkEnd {
@@ -43,12 +43,12 @@ impl LinkEnd {
         let verdict = operation.map_or(Verdict::DropBefore, |operation| self.shared.verdict(&operation));
         if verdict != Verdict::DropBefore {
             self.shared.lock().send(self.id, message, Instant::now());
+            self.shared.changed();
         }
         if verdict != Verdict::Go {
             self.shared.lock().kill(self.id);
             std::future::pending::<()>().await;
         }
-        self.shared.changed();
     }
 }
 
@@ -139,7 +139,8 @@ impl Transport for LinkEnd {
     }
 
     fn connection(&self) -> watch::Receiver<Connection> {
-        self.connection.clone()
+        let mut state = self.shared.lock();
+        state.links.get_mut(&self.id).map_or_else(|| watch::channel(Connection::default()).1, Link::show)
     }
 
     fn server_version(&self) -> String {

@@ -5,10 +5,13 @@
 //! host's clock, or be easier on its clients than the real one.
 
 mod api;
+mod connections;
 mod consumer;
+mod deliver;
 mod faults;
 mod link;
 mod log;
+mod schedule;
 mod serve;
 mod state;
 mod stream;
@@ -122,8 +125,7 @@ impl Server {
     pub fn connect(&self, process: &str) -> Arc<dyn Transport> {
         let mut state = self.shared.lock();
         let id = state.connect(process, Instant::now());
-        let connection = state.links[&id].connection.subscribe();
-        Arc::new(LinkEnd { shared: Arc::clone(&self.shared), id, process: process.to_owned(), connection })
+        Arc::new(LinkEnd { shared: Arc::clone(&self.shared), id, process: process.to_owned() })
     }
 
     /// Ends all connections of a process, as its death does: what it has sent still arrives, and it hears nothing any more.
@@ -243,7 +245,7 @@ async fn drive(shared: Weak<Shared>, moved: Arc<Notify>) {
     loop {
         let Some(next) = shared.upgrade().map(|shared| shared.lock().next()) else { return };
         // Without anything to do it looks now and then whether it is needed at all.
-        let next = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+        let next = next.unwrap_or_else(|| Instant::now() + Duration::from_hours(1));
         tokio::select! {
             biased;
             () = tokio::time::sleep_until(next) => {}

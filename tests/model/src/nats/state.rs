@@ -8,55 +8,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Message;
-use chassis::bus::{Connection, Outgoing, Stored};
+use chassis::bus::{Outgoing, Stored};
 use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::connections::Link;
 use super::faults::Faults;
 use super::stream::Stream;
 use super::subjects::matches;
 
-/// One end of a connection: a process's.
-pub(super) struct Link {
-    pub(super) process: String,
-    pub(super) connection: watch::Sender<Connection>,
-    /// Counts the times that the connection was up: what was on its way in an earlier one is gone.
-    epoch: u64,
-    /// What was sent in this epoch or before never arrives.
-    sunk: u64,
-    /// Whether the process is dead; it hears nothing, and nothing that it says is heard.
-    pub(super) dead: bool,
-    /// What the client keeps until the connection is up again.
-    buffer: Vec<Outgoing>,
-    to_server: Instant,
-    to_client: Instant,
-    pub(super) operations: u64,
-    pub(super) inboxes: u64,
-}
-
-impl Link {
-    fn hears(&self) -> bool {
-        !self.dead && self.connection.borrow().up
-    }
-}
-
-struct Sub {
-    link: u64,
-    filter: String,
+/// A subscription.
+pub(super) struct Sub {
+    pub(super) link: u64,
+    pub(super) filter: String,
     sender: mpsc::UnboundedSender<Message>,
 }
 
 /// Where a message goes.
 #[derive(Debug, Clone)]
-enum Target {
+pub(super) enum Target {
     Request(String),
     Sub(u64),
 }
 
-enum Event {
+/// Something that will happen.
+pub(super) enum Event {
     Arrive { link: u64, epoch: u64, message: Outgoing },
     Deliver { link: u64, epoch: u64, target: Target, message: Message },
     Unsubscribe { sub: u64 },
@@ -70,17 +49,17 @@ enum Event {
 pub(super) struct State {
     epoch: Timestamp,
     zero: Instant,
-    rng: StdRng,
+    pub(super) rng: StdRng,
     pub(super) faults: Faults,
     pub(super) injected: BTreeMap<&'static str, u64>,
     pub(super) streams: BTreeMap<String, Stream>,
     pub(super) links: BTreeMap<u64, Link>,
-    subs: BTreeMap<u64, Sub>,
+    pub(super) subs: BTreeMap<u64, Sub>,
     requests: BTreeMap<String, (u64, oneshot::Sender<Message>)>,
     timeline: BTreeMap<(Instant, u64), Event>,
-    counter: u64,
-    away: bool,
-    away_until: Option<Instant>,
+    pub(super) counter: u64,
+    pub(super) away: bool,
+    pub(super) away_until: Option<Instant>,
     /// Stored, and not shown to the observers yet.
     pub(super) stored: Vec<(String, Arc<Stored>)>,
 }
@@ -117,7 +96,7 @@ impl State {
         (self.zero + ahead).max(now)
     }
 
-    fn push(&mut self, at: Instant, event: Event) {
+    pub(super) fn push(&mut self, at: Instant, event: Event) {
         self.counter += 1;
         self.timeline.insert((at, self.counter), event);
     }
@@ -183,122 +162,12 @@ impl State {
         if self.chance("delay", self.faults.delay) { way + self.up_to(self.faults.longest_delay) } else { way }
     }
 
-    // Connections.
-
-    pub(super) fn connect(&mut self, process: &str, now: Instant) -> u64 {
-        self.counter += 1;
-        let (id, up) = (self.counter, !self.away);
-        let (connection, _) = watch::channel(Connection { up, times: u64::from(up) });
-        let link = Link {
-            process: process.to_owned(),
-            connection,
-            epoch: 1,
-            sunk: 0,
-            dead: false,
-            buffer: Vec::new(),
-            to_server: now,
-            to_client: now,
-            operations: 0,
-            inboxes: 0,
-        };
-        self.links.insert(id, link);
-        id
-    }
-
-    /// Takes a connection down for a while; `None`: until the server is back.
-    pub(super) fn down(&mut self, id: u64, length: Option<Duration>, now: Instant) {
-        let sunk = self.rng.random_bool(0.5);
-        let Some(link) = self.links.get_mut(&id).filter(|link| !link.dead && link.connection.borrow().up) else { return };
-        if sunk {
-            link.sunk = link.epoch;
-        }
-        link.epoch += 1;
-        link.connection.send_modify(|connection| connection.up = false);
-        let epoch = link.epoch;
-        self.forget_pulls(id);
-        if let Some(length) = length {
-            self.push(now + length, Event::Up { link: id, epoch });
-        }
-    }
-
-    fn up(&mut self, id: u64, epoch: u64, now: Instant) {
-        if self.away {
-            return; // it is brought up when the server is back
-        }
-        let Some(link) = self.links.get_mut(&id).filter(|link| link.epoch == epoch && !link.dead) else { return };
-        if link.connection.borrow().up {
-            return;
-        }
-        link.connection.send_modify(|connection| *connection = Connection { up: true, times: connection.times + 1 });
-        for message in std::mem::take(&mut link.buffer) {
-            self.send(id, message, now);
-        }
-    }
-
-    /// The process is dead: what it has sent still arrives, and that is all.
-    pub(super) fn kill(&mut self, id: u64) {
-        if let Some(link) = self.links.get_mut(&id) {
-            link.dead = true;
-            link.buffer.clear();
-            self.forget_pulls(id);
-        }
-    }
-
-    pub(super) fn go_away(&mut self, until: Instant, now: Instant) {
-        *self.injected.entry("server away").or_default() += 1;
-        self.away_until = Some(until);
-        self.push(until, Event::Back);
-        if !std::mem::replace(&mut self.away, true) {
-            let links: Vec<u64> = self.links.keys().copied().collect();
-            links.into_iter().for_each(|link| self.down(link, None, now));
-            for link in self.links.values_mut() {
-                // Nobody is there to read what is on its way.
-                link.sunk = link.sunk.max(link.epoch.saturating_sub(1));
-            }
-        }
-    }
-
-    fn back(&mut self, now: Instant) {
-        (self.away, self.away_until) = (false, None);
-        self.restarted(now);
-        let links: Vec<(u64, u64)> = self.links.iter().map(|(id, link)| (*id, link.epoch)).collect();
-        for (link, epoch) in links {
-            // Clients try again at growing intervals.
-            let pause = self.up_to(Duration::from_secs(3));
-            self.push(now + pause, Event::Up { link, epoch });
-        }
-        let streams: Vec<String> = self.streams.keys().cloned().collect();
-        for stream in streams {
-            self.pump_all(&stream, now);
-            self.schedules_due(&stream, now);
-        }
-    }
-
-    fn restarted(&mut self, now: Instant) {
-        let mut streams = std::mem::take(&mut self.streams);
-        for stream in streams.values_mut() {
-            stream.restarted();
-            for consumer in stream.consumers.values_mut() {
-                let forgetful = self.chance("forgotten acks", self.faults.forgotten_acks);
-                consumer.restarted(forgetful, now);
-            }
-        }
-        self.streams = streams;
-    }
-
-    fn forget_pulls(&mut self, link: u64) {
-        let inboxes: Vec<String> = self.subs.values().filter(|sub| sub.link == link).map(|sub| sub.filter.clone()).collect();
-        for consumer in self.streams.values_mut().flat_map(|stream| stream.consumers.values_mut()) {
-            consumer.pulls.retain(|pull| !inboxes.contains(&pull.inbox));
-        }
-    }
-
     // Messages from clients.
 
     /// Sends a message on its way to the server.
     pub(super) fn send(&mut self, id: u64, message: Outgoing, now: Instant) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        if !link.connection.borrow().up {
+        if !link.hears() {
             link.buffer.push(message);
             return;
         }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::consumer::Consumer;
 use super::log::{Log, size};
+use super::schedule::Schedule;
 use super::subjects::matches;
 
 /// What nats-server takes for a window of duplicates of none.
@@ -59,6 +60,10 @@ impl Incoming {
         self.headers.get(name).map(async_nats::HeaderValue::as_str)
     }
 
+    fn stored(self, sequence: u64, at: Timestamp) -> Stored {
+        Stored { subject: self.subject, sequence, at, headers: self.headers, data: self.data }
+    }
+
     fn number(&self, name: &str) -> Option<u64> {
         self.header(name)?.parse().ok()
     }
@@ -78,13 +83,6 @@ pub(super) enum Outcome {
 struct Staged {
     messages: Vec<Incoming>,
     at: Instant,
-}
-
-/// A message that will be stored at its time.
-#[derive(Debug, Clone)]
-pub(super) struct Schedule {
-    pub(super) at: Timestamp,
-    pub(super) sequence: u64,
 }
 
 /// A stream.
@@ -122,18 +120,16 @@ impl Stream {
         if let Some(id) = message.header("Nats-Batch-Id").map(str::to_owned) {
             return self.batch(id, message, at, now, stored);
         }
-        if let Some(id) = message.header("Nats-Msg-Id").map(str::to_owned) {
-            if let Some(sequence) = self.known(&id, at) {
-                return Ok(Outcome::Stored { sequence, duplicate: true });
-            }
+        if let Some(sequence) = message.header("Nats-Msg-Id").and_then(|id| self.known(id, at)) {
+            return Ok(Outcome::Stored { sequence, duplicate: true });
         }
         self.expect(&message)?;
         let schedule = self.schedule_of(&message)?;
         let sequence = self.store(message, at, stored)?;
-        if let Some((subject, due)) = schedule {
-            if let Some(before) = self.schedules.insert(subject, Schedule { at: due, sequence }) {
-                self.log.remove(before.sequence);
-            }
+        // One schedule a subject.
+        let before = schedule.and_then(|(subject, due)| self.schedules.insert(subject, Schedule { at: due, sequence }));
+        if let Some(before) = before {
+            self.log.remove(before.sequence);
         }
         Ok(Outcome::Stored { sequence, duplicate: false })
     }
@@ -186,14 +182,12 @@ impl Stream {
     fn commit(&mut self, messages: Vec<Incoming>, at: Timestamp, stored: &mut Vec<Arc<Stored>>) -> Result<(u64, usize), Refused> {
         let mut ids = std::collections::BTreeSet::new();
         for message in &messages {
-            if let Some(id) = message.header("Nats-Msg-Id") {
-                if self.known(id, at).is_some() || !ids.insert(id) {
-                    return Err(Refused::new(400, 10201, "atomic publish batch contains duplicate message id"));
-                }
+            if message.header("Nats-Msg-Id").is_some_and(|id| self.known(id, at).is_some() || !ids.insert(id)) {
+                return Err(Refused::new(400, 10201, "atomic publish batch contains duplicate message id"));
             }
             self.expect(message)?;
         }
-        let sizes: usize = messages.iter().map(|message| size(&self.stored(message.clone(), 0, at))).sum();
+        let sizes: usize = messages.iter().map(|message| size(&message.clone().stored(0, at))).sum();
         self.room(sizes)?;
         let count = messages.len();
         let mut last = 0;
@@ -220,13 +214,9 @@ impl Stream {
         Ok(())
     }
 
-    fn stored(&self, message: Incoming, sequence: u64, at: Timestamp) -> Stored {
-        Stored { subject: message.subject, sequence, at, headers: message.headers, data: message.data }
-    }
-
-    fn store(&mut self, message: Incoming, at: Timestamp, stored: &mut Vec<Arc<Stored>>) -> Result<u64, Refused> {
+    pub(super) fn store(&mut self, message: Incoming, at: Timestamp, stored: &mut Vec<Arc<Stored>>) -> Result<u64, Refused> {
         let sequence = self.log.last + 1;
-        let message = Arc::new(self.stored(message, sequence, at));
+        let message = Arc::new(message.stored(sequence, at));
         self.room(size(&message))?;
         if let Some(id) = message.header("Nats-Msg-Id") {
             self.ids.insert(id.to_owned(), (at, sequence));
@@ -244,54 +234,6 @@ impl Stream {
         }
         for consumer in self.consumers.values_mut() {
             consumer.acknowledge(sequence);
-        }
-    }
-
-    /// The schedule that the message is, if it is one, with its subject.
-    fn schedule_of(&self, message: &Incoming) -> Result<Option<(String, Timestamp)>, Refused> {
-        let Some(pattern) = message.header("Nats-Schedule") else { return Ok(None) };
-        if !self.config.allow_message_schedules {
-            return Err(Refused::new(400, 10188, "message schedules is disabled"));
-        }
-        let at = pattern.strip_prefix("@at ").and_then(|at| at.parse().ok());
-        let at = at.ok_or_else(|| Refused::new(400, 10189, "message schedules pattern is invalid"))?;
-        let target = message.header("Nats-Schedule-Target").filter(|target| self.captures(target));
-        target.ok_or_else(|| Refused::new(400, 10190, "message schedules target is invalid"))?;
-        Ok(Some((message.subject.clone(), at)))
-    }
-
-    /// The next schedule, and when it is due.
-    pub(super) fn next_schedule(&self) -> Option<Timestamp> {
-        self.schedules.values().map(|schedule| schedule.at).min()
-    }
-
-    /// Fires what is due: each leaves its subject and appears on its target.
-    pub(super) fn fire(&mut self, at: Timestamp, stored: &mut Vec<Arc<Stored>>) {
-        let due: Vec<(String, Schedule)> = self
-            .schedules
-            .iter()
-            .filter(|(_, schedule)| schedule.at <= at)
-            .map(|(subject, schedule)| (subject.clone(), schedule.clone()))
-            .collect();
-        for (subject, schedule) in due {
-            self.schedules.remove(&subject);
-            let Some(message) = self.log.remove(schedule.sequence) else { continue };
-            let Some(target) = message.header("Nats-Schedule-Target").map(str::to_owned) else { continue };
-            let mut headers = HeaderMap::new();
-            for (name, values) in message.headers.iter() {
-                let name = name.to_string();
-                if let Some(value) = values.first().filter(|_| !name.starts_with("Nats-")) {
-                    headers.insert(name.as_str(), value.as_str());
-                }
-            }
-            headers.insert("Nats-Scheduler", subject.as_str());
-            headers.insert("Nats-Schedule-Next", "purge");
-            if let Some(ttl) = message.header("Nats-Schedule-TTL") {
-                headers.insert("Nats-TTL", ttl);
-            }
-            let fired = Incoming { subject: target, headers, data: message.data.clone() };
-            // The timers' stream forgets its oldest rather than refuse.
-            let _ = self.store(fired, at, stored);
         }
     }
 

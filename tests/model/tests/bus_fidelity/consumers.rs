@@ -8,7 +8,7 @@ use contracts::IncidentSubject;
 use contracts::subjects::streams;
 use serde_json::json;
 
-use super::ground::{Ground, Transcript, ask, group, incident, line, listen, next, ready};
+use crate::ground::{Ground, Transcript, ask, group, incident, line, listen, next, ready};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 const INFO: &str = "$JS.API.CONSUMER.INFO.LASTGOOD_INCIDENTS.c";

@@ -9,7 +9,7 @@ use chassis::lifecycle::Lifecycle;
 use contracts::subjects::{self, streams};
 use futures::FutureExt;
 
-use super::ground::{Ground, Transcript, group, incident, ready};
+use crate::ground::{Ground, Transcript, group, incident, ready};
 
 /// Notes what it was given; refuses some of it.
 #[derive(Default)]

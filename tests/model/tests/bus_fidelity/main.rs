@@ -3,17 +3,16 @@
 //! Guarantee: what the simulator's bus stands on behaves as the real one in everything that these scenarios touch; where they differ, the
 //! one in memory is wrong. Must not: sleep for luck; both are asked until they answer.
 
-mod fidelity {
-    pub(crate) mod appends;
-    pub(crate) mod consumers;
-    pub(crate) mod ground;
-    pub(crate) mod letters;
-    pub(crate) mod streams;
-    pub(crate) mod timers;
-}
+#![expect(clippy::unwrap_used, reason = "tests")]
 
-use fidelity::ground::compare;
-use fidelity::{appends, consumers, letters, streams, timers};
+mod appends;
+mod consumers;
+mod ground;
+mod letters;
+mod streams;
+mod timers;
+
+use ground::compare;
 
 #[test]
 fn appends_expect_what_they_read() {

@@ -6,7 +6,7 @@ use chassis::bus::{AppendError, Outgoing};
 use contracts::subjects::streams;
 use serde_json::json;
 
-use super::ground::{Ground, Transcript, ask, group, incident, line, listen, next, ready};
+use crate::ground::{Ground, Transcript, ask, group, incident, line, listen, next, ready};
 
 pub(crate) async fn full(ground: Ground) -> Transcript {
     let bus = ground.bus_with("tester", 40_000).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use contracts::DeadlineKind;
 use contracts::subjects::{self, streams};
 
-use super::ground::{Ground, Transcript, ask, headers, incident, shown};
+use crate::ground::{Ground, Transcript, ask, headers, incident, shown};
 
 const INFO: &str = "$JS.API.STREAM.INFO.LASTGOOD_TIMERS";
 

@@ -4,7 +4,7 @@ use chassis::bus::{AlertPart, Group, NewEvent, Outgoing};
 use contracts::subjects::{self, streams};
 use contracts::{OccurrenceFact, v1};
 
-use super::ground::{Ground, Transcript, ask, group, headers, incident, line, listen, next, ready};
+use crate::ground::{Ground, Transcript, ask, group, headers, incident, line, listen, next, ready};
 use std::time::Duration;
 
 pub(crate) async fn expectations(ground: Ground) -> Transcript {
