@@ -33,7 +33,7 @@ fn runtime(paused: bool) -> tokio::runtime::Runtime {
 
 /// Runs a scenario on both and compares.
 pub(crate) fn compare(scenario: impl AsyncFn(Ground) -> Transcript) {
-    let limit = Duration::from_secs(60);
+    let limit = Duration::from_mins(1);
     let memory = runtime(true).block_on(async {
         let server = Server::start(7, EPOCH.parse().unwrap());
         tokio::time::timeout(limit, scenario(Ground::Memory(server))).await.expect("the scenario ends in memory")

@@ -39,7 +39,7 @@ pub(crate) async fn administration(ground: Ground) -> Transcript {
         let reply = transport.request(Outgoing::new(format!("$JS.API.STREAM.INFO.{stream}"), ""), Duration::from_secs(2));
         let info: serde_json::Value = serde_json::from_slice(&reply.await.unwrap()).unwrap();
         let config: async_nats::jetstream::stream::Config = serde_json::from_value(info["config"].clone()).unwrap();
-        let config = async_nats::jetstream::stream::Config { metadata: Default::default(), ..config };
+        let config = async_nats::jetstream::stream::Config { metadata: std::collections::HashMap::default(), ..config };
         said.push(format!("{:?} {} {:?}", config.subjects, config.max_bytes, config.duplicate_window));
         said.push(format!("{:?} {:?} {}", config.discard, config.max_age, config.max_messages));
     }
