@@ -158,7 +158,7 @@ impl State {
     }
 
     pub(super) fn forget_pulls(&mut self, link: u64) {
-        let inboxes: Vec<String> = self.subs.values().filter(|sub| sub.link == link).map(|sub| sub.filter.clone()).collect();
+        let inboxes: Vec<String> = self.subs.of(link).map(|sub| sub.filter.clone()).collect();
         for consumer in self.streams.values_mut().flat_map(|stream| stream.consumers.values_mut()) {
             consumer.pulls.retain(|pull| !inboxes.contains(&pull.inbox));
         }

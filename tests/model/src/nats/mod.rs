@@ -16,6 +16,7 @@ mod serve;
 mod state;
 mod stream;
 mod subjects;
+mod subscriptions;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

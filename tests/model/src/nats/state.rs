@@ -18,14 +18,7 @@ use tokio::time::Instant;
 use super::connections::Link;
 use super::faults::Faults;
 use super::stream::Stream;
-use super::subjects::matches;
-
-/// A subscription.
-pub(super) struct Sub {
-    pub(super) link: u64,
-    pub(super) filter: String,
-    sender: mpsc::UnboundedSender<Message>,
-}
+use super::subscriptions::{Sub, Subscriptions};
 
 /// Where a message goes.
 #[derive(Debug, Clone)]
@@ -54,7 +47,7 @@ pub(super) struct State {
     pub(super) injected: BTreeMap<&'static str, u64>,
     pub(super) streams: BTreeMap<String, Stream>,
     pub(super) links: BTreeMap<u64, Link>,
-    pub(super) subs: BTreeMap<u64, Sub>,
+    pub(super) subs: Subscriptions,
     requests: BTreeMap<String, (u64, oneshot::Sender<Message>)>,
     timeline: BTreeMap<(Instant, u64), Event>,
     pub(super) counter: u64,
@@ -74,7 +67,7 @@ impl State {
             injected: BTreeMap::new(),
             streams: BTreeMap::new(),
             links: BTreeMap::new(),
-            subs: BTreeMap::new(),
+            subs: Subscriptions::default(),
             requests: BTreeMap::new(),
             timeline: BTreeMap::new(),
             counter: 0,
@@ -122,7 +115,7 @@ impl State {
                 }
             }
             Event::Unsubscribe { sub } => self.unsubscribed(sub, now),
-            Event::Close { sub } => drop(self.subs.remove(&sub)),
+            Event::Close { sub } => self.subs.remove(sub),
             Event::Up { link, epoch } => self.up(link, epoch, now),
             Event::Back => {
                 if self.away_until.is_some_and(|until| until <= now) {
@@ -193,7 +186,7 @@ impl State {
 
     /// Ends a subscription: at once when its owner is gone, else after what is on its way.
     pub(super) fn unsubscribe(&mut self, sub: u64, at_once: bool, now: Instant) {
-        let Some(there) = self.subs.get(&sub) else { return };
+        let Some(there) = self.subs.get(sub) else { return };
         let link = there.link;
         let dead = self.links.get(&link).is_none_or(|link| link.dead);
         if dead {
@@ -201,7 +194,7 @@ impl State {
         }
         if at_once {
             self.unsubscribed(sub, now);
-            self.subs.remove(&sub);
+            self.subs.remove(sub);
             return;
         }
         let way = self.travel();
@@ -212,7 +205,7 @@ impl State {
     }
 
     fn unsubscribed(&mut self, sub: u64, now: Instant) {
-        let Some(there) = self.subs.get(&sub) else { return };
+        let Some(there) = self.subs.get(sub) else { return };
         let (link, inbox) = (there.link, there.filter.clone());
         for consumer in self.streams.values_mut().flat_map(|stream| stream.consumers.values_mut()) {
             consumer.pulls.retain(|pull| pull.inbox != inbox);
@@ -237,8 +230,7 @@ impl State {
         if let Some((link, _)) = self.requests.get(to) {
             targets.push((*link, Target::Request(to.to_owned())));
         }
-        let subs = self.subs.iter().filter(|(_, sub)| matches(&sub.filter, to));
-        targets.extend(subs.map(|(id, sub)| (sub.link, Target::Sub(*id))));
+        targets.extend(self.subs.on(to).map(|(id, link)| (link, Target::Sub(id))));
         targets.retain(|(link, _)| self.links.get(link).is_some_and(Link::hears));
         for (id, target) in &targets {
             let way = self.travel();
@@ -264,7 +256,7 @@ impl State {
                 }
             }
             Target::Sub(id) => {
-                if let Some(sub) = self.subs.get(id) {
+                if let Some(sub) = self.subs.get(*id) {
                     let _ = sub.sender.send(message);
                 }
             }
