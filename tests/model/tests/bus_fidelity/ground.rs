@@ -76,14 +76,23 @@ impl Ground {
         }
     }
 
-    pub(crate) async fn restart(&self) {
+    pub(crate) async fn stop(&self) {
         match self {
-            Self::Real(nats) => {
-                nats.kill().await.unwrap();
-                nats.restart().await.unwrap();
-            }
-            Self::Memory(server) => server.away_for(Duration::from_millis(300)),
+            Self::Real(nats) => nats.kill().await.unwrap(),
+            Self::Memory(server) => server.away_for(Duration::from_hours(1)),
         }
+    }
+
+    pub(crate) async fn start(&self) {
+        match self {
+            Self::Real(nats) => nats.restart().await.unwrap(),
+            Self::Memory(server) => server.away_for(Duration::ZERO),
+        }
+    }
+
+    pub(crate) async fn restart(&self) {
+        self.stop().await;
+        self.start().await;
     }
 }
 

@@ -9,6 +9,7 @@ mod appends;
 mod consumers;
 mod ground;
 mod letters;
+mod outages;
 mod streams;
 mod timers;
 
@@ -82,6 +83,16 @@ fn two_replicas_share_a_consumer() {
 #[test]
 fn a_restart_keeps_what_was_acknowledged() {
     compare(async |ground| consumers::restart(ground).await);
+}
+
+#[test]
+fn what_is_said_while_the_server_is_away_is_said_later() {
+    compare(async |ground| outages::late(ground).await);
+}
+
+#[test]
+fn ids_and_timers_outlive_the_server() {
+    compare(async |ground| outages::memory(ground).await);
 }
 
 #[test]
