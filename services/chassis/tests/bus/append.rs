@@ -1,8 +1,14 @@
 //! Appending and reading.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use chassis::bus::{AppendError, ConnectError, Group, NewEvent};
+use async_trait::async_trait;
+use bytes::Bytes;
+use chassis::bus::{
+    AppendError, Bus, ConnectError, Connection, Group, NewEvent, Outgoing, Subscription, Transport, TransportError,
+};
 use contracts::subjects::{self, streams};
 use contracts::v1;
 use contracts::{IncidentSubject, OccurrenceFact};
@@ -156,4 +162,70 @@ async fn streams_are_made_once_and_what_cannot_be_is_an_error() {
     let ids = chassis::Ids::new(clock.clone());
     let refused = tokio::time::timeout(world::PATIENCE, chassis::Bus::connect(&replicated, "tester", clock, ids)).await.unwrap();
     assert!(matches!(refused, Err(ConnectError::Stream { .. })), "{refused:?}");
+}
+
+/// Loses a part of a batch once, as a connection that breaks in the midst of one does.
+struct Breaking {
+    below: Bus,
+    breaks: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Transport for Breaking {
+    async fn publish(&self, message: Outgoing) -> Result<(), TransportError> {
+        let part = message.headers.as_ref().is_some_and(|headers| headers.get("Nats-Batch-Id").is_some());
+        if part && self.breaks.swap(false, Ordering::SeqCst) {
+            return Ok(()); // on its way, and never there
+        }
+        self.below.transport().publish(message).await
+    }
+
+    async fn request(&self, message: Outgoing, timeout: Duration) -> Result<Bytes, TransportError> {
+        self.below.transport().request(message, timeout).await
+    }
+
+    async fn subscribe(&self, subject: String) -> Result<Box<dyn Subscription>, TransportError> {
+        self.below.transport().subscribe(subject).await
+    }
+
+    fn new_inbox(&self) -> String {
+        self.below.transport().new_inbox()
+    }
+
+    async fn flush(&self) -> Result<(), TransportError> {
+        self.below.transport().flush().await
+    }
+
+    fn connection(&self) -> tokio::sync::watch::Receiver<Connection> {
+        self.below.connection()
+    }
+
+    fn server_version(&self) -> String {
+        self.below.transport().server_version()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_a_broken_connection_tore_is_an_outage_and_no_refusal() {
+    let nats = nats().await;
+    let breaks = Arc::new(AtomicBool::new(false));
+    let below = bus(&nats.url()).await;
+    let transport = Arc::new(Breaking { below: below.clone(), breaks: breaks.clone() });
+    let (clock, ids) = (below.clock().clone(), below.ids().clone());
+    let torn = Bus::over(transport, &world::config(&nats.url()), "tester", clock, ids).await.unwrap();
+    let web = incident(&torn, "web");
+    breaks.store(true, Ordering::SeqCst);
+    let append = torn.append(vec![group(&torn, &web, 0, &[opening(), ready(1), ready(2)])]).await;
+    assert!(matches!(append, Err(AppendError::Lost | AppendError::Unavailable(_))), "{append:?}");
+    let part = |part: u32| chassis::bus::AlertPart {
+        id: part.to_string(),
+        notification: v1::AlertNotification { source: "alertmanager".into(), part, parts: 3, ..v1::AlertNotification::default() },
+    };
+    breaks.store(true, Ordering::SeqCst);
+    let alerts = torn.publish_alerts(&[part(1), part(2), part(3)]).await;
+    assert!(matches!(alerts, Err(AppendError::Unavailable(_))), "{alerts:?}");
+    // Both were only torn, and go through when they are tried again.
+    torn.append(vec![group(&torn, &web, 0, &[opening(), ready(1)])]).await.unwrap();
+    torn.publish_alerts(&[part(1), part(2), part(3)]).await.unwrap();
+    assert_eq!(below.last_sequence(streams::ALERTS).await.unwrap(), 3);
 }
