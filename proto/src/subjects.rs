@@ -22,6 +22,8 @@ pub mod streams {
     pub const DEAD: &str = "LASTGOOD_DEAD";
     /// Captured max-delivery advisories.
     pub const ADVISORIES: &str = "LASTGOOD_ADVISORIES";
+    /// The bucket (an object store) of archived incidents.
+    pub const ARCHIVE_BUCKET: &str = "LASTGOOD_ARCHIVE";
 }
 
 /// All incident facts.
@@ -121,6 +123,20 @@ pub fn occurrence(fingerprint: &str, event_type: &str) -> String {
 #[must_use]
 pub fn is_token(text: &str) -> bool {
     !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+/// Whether a subject is matched by a filter, which may hold `*` (one token) and end in `>` (one or more).
+#[must_use]
+pub fn is_match(filter: &str, subject: &str) -> bool {
+    let (mut wanted, mut tokens) = (filter.split('.'), subject.split('.'));
+    loop {
+        match (wanted.next(), tokens.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some("*"), Some(_)) => {}
+            (Some(literal), Some(token)) if literal == token => {}
+            _ => return false,
+        }
+    }
 }
 
 /// The filter over a workload's ledger.
@@ -256,6 +272,21 @@ mod tests {
             let subject = IncidentSubject { workload, incident: IncidentId::from_uuid(Uuid::from_u128(bits)) };
             let text = subject.fact("pods_ready");
             prop_assert_eq!(IncidentSubject::parse(&text), Ok((subject, "pods_ready")));
+        }
+    }
+
+    #[test]
+    fn filters_match_as_the_server_does() {
+        for (filter, subject, matches) in [
+            ("a.b", "a.b", true),
+            ("a.*", "a.b", true),
+            ("a.>", "a.b.c", true),
+            ("a.>", "a", false),
+            ("a.*", "a.b.c", false),
+            ("a.b.c", "a.b", false),
+            (">", "a", true),
+        ] {
+            assert_eq!(is_match(filter, subject), matches, "{filter} {subject}");
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Settings {
     pub mass_failure: MassFailure,
     /// How long each phase may take.
     pub deadlines: Deadlines,
+    /// When closed incidents leave the log, and how long their archive is kept.
+    pub archive: Archive,
 }
 
 impl Default for Settings {
@@ -48,7 +50,60 @@ impl Default for Settings {
             cooldown: Duration::from_mins(30),
             mass_failure: MassFailure::default(),
             deadlines: Deadlines::default(),
+            archive: Archive::default(),
         }
+    }
+}
+
+impl Settings {
+    /// Refuses what can't work together; the key and the reason.
+    pub fn check(&self) -> Result<(), Unworkable> {
+        let brakes = [("cooldown", self.cooldown), ("window", self.window), ("mass_failure.window", self.mass_failure.window)];
+        for (key, needed) in brakes {
+            if self.archive.after < needed {
+                let reason = format!("is shorter than orchestrator.{key}, which looks at closed incidents for that long");
+                return Err(Unworkable { key: "orchestrator.archive.after", reason });
+            }
+        }
+        if self.archive.every.is_zero() {
+            return Err(Unworkable { key: "orchestrator.archive.every", reason: "is zero".to_owned() });
+        }
+        Ok(())
+    }
+}
+
+/// Settings that can't work together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("configuration key `{key}` {reason}")]
+pub struct Unworkable {
+    /// Which key.
+    pub key: &'static str,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// `orchestrator.archive`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Archive {
+    /// How long an incident has to be closed, and an alert to be over, before it leaves the log.
+    #[serde(with = "duration")]
+    pub after: Duration,
+    /// After how long an alert whose end nobody told counts as over.
+    #[serde(with = "duration")]
+    pub unresolved_after: Duration,
+    /// How long archived incidents are kept; 0s for ever.
+    #[serde(with = "duration")]
+    pub keep: Duration,
+    /// How often it is looked for what may go.
+    #[serde(with = "duration")]
+    pub every: Duration,
+}
+
+impl Default for Archive {
+    fn default() -> Self {
+        let days = |count: u64| Duration::from_hours(24 * count);
+        Self { after: days(7), unresolved_after: days(30), keep: days(365), every: Duration::from_mins(10) }
     }
 }
 
@@ -143,5 +198,13 @@ mod tests {
         let nested = from("LASTGOOD_ORCHESTRATOR__DEADLINES__DECIDE", "7s").unwrap();
         assert_eq!(nested.orchestrator.deadlines.decide, Duration::from_secs(7));
         assert!(from("LASTGOOD_ORCHESTRATOR__WINDOWS", "5m").is_err());
+    }
+
+    #[test]
+    fn incidents_are_not_archived_before_the_brakes_have_done_with_them() {
+        assert_eq!(Settings::default().check(), Ok(()));
+        let hasty = Settings { archive: Archive { after: Duration::from_mins(29), ..Archive::default() }, ..Settings::default() };
+        let said = hasty.check().unwrap_err().to_string();
+        assert!(said.contains("orchestrator.archive.after") && said.contains("cooldown"), "{said}");
     }
 }

@@ -6,6 +6,7 @@
 //! has one open incident; an outage of NATS or the API server delays and never dismisses. Must not: write to a cluster or tell people.
 
 pub mod alerts;
+pub mod archive;
 pub mod brakes;
 pub mod cluster;
 pub mod config;

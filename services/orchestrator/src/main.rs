@@ -55,6 +55,7 @@ enum Subcommands {
 async fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     let config: Config = chassis::config::load("orchestrator", &cli.args)?;
+    config.orchestrator.check()?;
     if cli.args.check_config {
         return Ok(ExitCode::SUCCESS);
     }

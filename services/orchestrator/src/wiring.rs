@@ -10,6 +10,7 @@ use chassis::lifecycle::Lifecycle;
 use contracts::subjects::{self, streams};
 
 use crate::alerts::AlertHandler;
+use crate::archive::Archivist;
 use crate::deadlines::{Fired, Schedule};
 use crate::decision::Engine;
 use crate::ledger::RolledBack;
@@ -23,7 +24,7 @@ const NOTIFICATIONS: usize = 16;
 /// takes longer is safe, since the chassis says meanwhile that it is in progress.
 const TAKEN_OVER_AFTER: Duration = Duration::from_secs(6);
 
-/// Starts all consumers.
+/// Starts all consumers, and the archiving.
 pub fn consume(engine: &Engine, life: &Lifecycle) {
     let start = |spec: ConsumerSpec, handler: Arc<dyn Handler>| engine.bus.consume(spec, handler, life);
     let incidents = |durable: &str, filters: Vec<String>| {
@@ -45,4 +46,5 @@ pub fn consume(engine: &Engine, life: &Lifecycle) {
     let rolled_back = RolledBack { store: engine.store.clone(), incidents: engine.incidents.clone() };
     start(incidents("orchestrator-ledger", vec![subjects::facts_of_type("rollback_started")]), Arc::new(rolled_back));
     start(ConsumerSpec::advisories("orchestrator-advisories"), Arc::new(Undeliverable::new(engine.incidents.clone())));
+    life.spawn("archiving", Archivist::new(engine.clone()).run(life.stopping()));
 }

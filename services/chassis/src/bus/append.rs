@@ -16,7 +16,7 @@ use super::wire::{ApiError, PubAck, envelope_headers};
 use super::{Bus, streams};
 
 /// JetStream's "wrong last sequence", and "… because one is in flight".
-const WRONG_LAST: [u32; 2] = [10071, 10164];
+pub(super) const WRONG_LAST: [u32; 2] = [10071, 10164];
 
 /// Events under one expectation.
 #[derive(Debug, Clone)]

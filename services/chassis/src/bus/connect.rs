@@ -97,7 +97,7 @@ impl Bus {
     }
 
     /// Makes or completes one stream, waiting while that is not possible yet.
-    async fn ensure(&self, want: &Config) -> Result<(), ConnectError> {
+    pub(super) async fn ensure(&self, want: &Config) -> Result<(), ConnectError> {
         let mut pause = Duration::from_millis(100);
         loop {
             match self.ensure_once(want).await {

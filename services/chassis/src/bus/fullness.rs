@@ -72,7 +72,7 @@ impl Bus {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a ratio for a gauge")]
-    async fn measure(&self, stream: &str) {
+    pub(super) async fn measure(&self, stream: &str) {
         match self.info(stream).await {
             Ok((limits, state)) => {
                 let used = if limits.max_bytes > 0 { state.bytes as f64 / limits.max_bytes as f64 } else { 0.0 };

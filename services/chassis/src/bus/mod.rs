@@ -12,11 +12,13 @@ mod dead;
 mod delivery;
 mod dial;
 mod fullness;
+mod objects;
 mod pull;
 mod read;
 mod streams;
 mod timers;
 mod transport;
+mod upkeep;
 mod wire;
 mod work;
 
@@ -33,8 +35,10 @@ pub use connect::ConnectError;
 pub use consume::{ConsumerSpec, HandleError, Handler};
 pub use dead::{DeadLetterEntry, REDELIVERY_PREFIX, ReplayError};
 pub use delivery::Delivery;
+pub use objects::{BucketError, Object};
 pub use read::{ReadError, Stored};
 pub use transport::{Connection, Outgoing, Subscription, Transport, TransportError};
+pub use upkeep::ConsumerState;
 
 use crate::clock::{Clock, Ids};
 use crate::config;

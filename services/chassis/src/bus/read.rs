@@ -196,7 +196,7 @@ impl Bus {
     }
 
     /// Appends one page; true when there is more.
-    async fn read_page(
+    pub(super) async fn read_page(
         &self,
         stream: &str,
         filter: &str,

@@ -1,6 +1,7 @@
 //! The orchestrator against a real nats-server and a cluster: the simulated one, or the real one that `LASTGOOD_TEST_KUBECONFIG` names.
 
 mod alerts;
+mod archive;
 mod decisions;
 mod ledger;
 mod storm;

@@ -17,7 +17,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use lastgood_core::incident::Incident;
+use lastgood_core::incident::{Command, Incident};
 use orchestrator::cluster::LiveCluster;
 use orchestrator::config::Settings;
 use orchestrator::correlate::Rules;
@@ -187,6 +187,16 @@ impl World {
             }
         });
         Ok(found.await?)
+    }
+
+    /// Has the halted incident of a workload told and so closed.
+    pub(crate) async fn close(&self, name: &str) -> anyhow::Result<(IncidentSubject, Incident, Vec<String>)> {
+        let (subject, incident, _) = self.incident(name, "notification_requested").await?;
+        let reason = incident.notices.values().next().context("a notice")?.request.reason.clone();
+        let (channel, dedup_key) = ("test".into(), "k".into());
+        let delivered = Command::RecordDelivery { audience: v1::Audience::OnCall, reason, channel, dedup_key };
+        self.engine.incidents.execute(&subject, None, &delivered, self.engine.clock.now()).await?;
+        self.incident(name, "incident_closed").await
     }
 
     /// How many facts of a type there are in the cluster.

@@ -1,0 +1,59 @@
+//! Occurrences that are over leave the log: what an alert's disposition was is on its incident, and a dismissal was counted.
+//!
+//! Guarantees: a disposition goes only together with its end, or when nothing was heard of the alert for very long; what follows it stays.
+//! Must not: take a disposition away while a notification from before its end waits to be handled: that would look like a new firing.
+
+use std::collections::BTreeMap;
+
+use chassis::bus::Stored;
+use contracts::OccurrenceFact;
+use contracts::subjects::{self, streams};
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{Archivist, Look, RoundError, rules};
+
+/// Purges at the same time.
+const AT_ONCE: usize = 4;
+
+impl Archivist {
+    /// A page of occurrences: how many facts went, and where the next page begins, 1 at the end.
+    pub(super) async fn forget(&self, look: &Look, from: u64) -> Result<(u64, u64), RoundError> {
+        let bus = &self.engine.bus;
+        let (page, more) = bus.page(streams::INCIDENTS, subjects::ALL_OCCURRENCES, from).await?;
+        let whole = page.len();
+        let old: Vec<Stored> = page.into_iter().take_while(|stored| stored.at < look.limits.ended_before).collect();
+        let next = match old.last() {
+            Some(last) if more && old.len() == whole => last.sequence + 1,
+            _ => 1,
+        };
+        let judging = old.into_iter().map(|stored| async move { self.judge(look, &stored).await });
+        let going: Vec<_> =
+            stream::iter(judging).buffered(AT_ONCE).try_filter_map(|going| async { Ok(going) }).try_collect().await?;
+        // Of a fingerprint the latest: everything before goes with it.
+        let up_to: BTreeMap<String, u64> = going.into_iter().collect();
+        let purges = up_to.into_iter().map(|(fingerprint, sequence)| async move {
+            let filter = subjects::occurrence_filter(&fingerprint);
+            bus.purge(streams::INCIDENTS, &filter, sequence.saturating_add(1)).await
+        });
+        let purged: Vec<u64> = stream::iter(purges).buffer_unordered(AT_ONCE).try_collect().await?;
+        let forgotten = purged.into_iter().sum();
+        metrics::counter!("lastgood_occurrence_facts_forgotten_total").increment(forgotten);
+        Ok((forgotten, next))
+    }
+
+    /// The fingerprint and sequence up to which everything may go, by this fact.
+    async fn judge(&self, look: &Look, stored: &Stored) -> Result<Option<(String, u64)>, RoundError> {
+        let Some(fingerprint) = stored.subject.split('.').nth(2) else { return Ok(None) };
+        let Ok(fact) = OccurrenceFact::decode(stored.event_type(), &stored.data) else { return Ok(None) };
+        if rules::unhandled(&look.consumers, std::iter::once((stored.subject.as_str(), stored.sequence))).is_some() {
+            return Ok(None);
+        }
+        let ended = matches!(fact, OccurrenceFact::OccurrenceResolved(_));
+        let is_last = !ended && stored.at < look.limits.unresolved_before && {
+            let last = self.engine.bus.last(streams::INCIDENTS, &subjects::occurrence_filter(fingerprint)).await?;
+            last.is_some_and(|last| last.sequence == stored.sequence)
+        };
+        let goes = rules::may_forget(&fact, stored.at, is_last, &look.limits, look.heard_before);
+        Ok(goes.then(|| (fingerprint.to_owned(), stored.sequence)))
+    }
+}

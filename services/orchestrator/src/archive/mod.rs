@@ -1,0 +1,217 @@
+//! Archiving: closed incidents leave the log for an object store, and occurrences that are over are forgotten, so that the log holds what
+//! decisions need and nothing grows with the years (`runbooks/decisions/0008`).
+//!
+//! `rules` says what may go (pure), `record` keeps archived incidents, `incident` archives one, `forget` takes occurrences away. Guarantees:
+//! an incident is purged only after its archived form was read back; every step may be repeated, cut off anywhere, and done by several
+//! replicas at once. Must not: touch anything open, or anything that a decision or a consumer may still read.
+
+mod forget;
+mod incident;
+mod record;
+pub mod rules;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use chassis::bus::{ConsumerState, HandleError, ReadError};
+use contracts::IncidentSubject;
+use contracts::subjects::{self, streams};
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::decision::Engine;
+use rules::{Limits, Stays};
+
+pub use record::{Archive, ArchiveError, FoldError, facts, fold, merged};
+
+/// Incidents archived at the same time.
+const AT_ONCE: usize = 4;
+/// The longest pause after a round that failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(30);
+
+/// Archives what may go; clones of the engine share nothing with it but the bus.
+pub struct Archivist {
+    engine: Engine,
+    archive: Archive,
+    /// Where the next round goes on: the sequences of incidents and of occurrences.
+    cursors: Mutex<(u64, u64)>,
+}
+
+/// What one round came to.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Round {
+    /// Incidents that left the log.
+    pub archived: usize,
+    /// Occurrence facts that were forgotten.
+    pub forgotten: u64,
+    /// Why others stayed, and how many.
+    pub stayed: BTreeMap<&'static str, usize>,
+    /// Whether there is more to look at now.
+    pub more: bool,
+}
+
+/// Why a round, or one incident in it, came to nothing; all is as before and can be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum RoundError {
+    /// The log can't be read.
+    #[error("the log can't be read")]
+    Read(#[from] ReadError),
+    /// The archive can't be written or read.
+    #[error("the archive can't be used")]
+    Archive(#[from] ArchiveError),
+    /// Messages can't be taken away.
+    #[error("the log can't be purged")]
+    Purge(#[from] chassis::bus::AppendError),
+    /// A fingerprint's facts can't be read.
+    #[error("an occurrence can't be read: {0}")]
+    Occurrence(HandleError),
+}
+
+impl RoundError {
+    /// Whether everything else would fail now as well.
+    const fn is_outage(&self) -> bool {
+        use chassis::bus::AppendError;
+        match self {
+            Self::Read(error) | Self::Archive(ArchiveError::Read(error)) => !matches!(error, ReadError::Refused(_)),
+            Self::Archive(ArchiveError::Store(error)) | Self::Purge(error) => {
+                matches!(error, AppendError::Unavailable(_) | AppendError::Full(_))
+            }
+            Self::Archive(ArchiveError::Damaged { .. } | ArchiveError::Incomplete(_)) => false,
+            Self::Occurrence(error) => matches!(error, HandleError::RetryAfter { outage: true, .. }),
+        }
+    }
+}
+
+/// What all steps of a round go by.
+#[derive(Debug)]
+struct Look {
+    limits: Limits,
+    consumers: Vec<ConsumerState>,
+    /// Every notification that was stored before this has been handled.
+    heard_before: Timestamp,
+}
+
+impl Archivist {
+    /// With this engine.
+    #[must_use]
+    pub fn new(engine: Engine) -> Self {
+        Self { archive: Archive::new(engine.bus.clone()), engine, cursors: Mutex::new((1, 1)) }
+    }
+
+    /// The archive, for reading it back.
+    #[must_use]
+    pub const fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// Archives for the rest of the process's life. Failing is told and never fatal: what is not archived stays on the log.
+    pub async fn run(self, stopping: CancellationToken) -> Result<(), String> {
+        let every = self.engine.settings.archive.every;
+        loop {
+            let pause = match self.prepared_round().await {
+                Ok(round) if round.more => Duration::ZERO,
+                Ok(_) => every,
+                Err(reason) => {
+                    tracing::warn!(reason, "archiving failed; trying again later");
+                    metrics::counter!("lastgood_archive_failures_total").increment(1);
+                    every.min(AFTER_FAILURE)
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => return Ok(()),
+                () = tokio::time::sleep(self.engine.bus.ids().jitter(pause)) => {}
+            }
+        }
+    }
+
+    async fn prepared_round(&self) -> Result<Round, String> {
+        let keep = self.engine.settings.archive.keep;
+        self.engine.bus.ensure_bucket(streams::ARCHIVE_BUCKET, keep).await.map_err(|error| error.to_string())?;
+        self.engine.bus.measure_bucket(streams::ARCHIVE_BUCKET).await;
+        let round = self.round().await.map_err(|error| chain(&error))?;
+        if round.archived > 0 || round.forgotten > 0 {
+            tracing::info!(archived = round.archived, forgotten = round.forgotten, stayed = ?round.stayed, "archived");
+        }
+        Ok(round)
+    }
+
+    /// One bounded round: a page of occurrences, then a page of closed incidents. The bucket is there.
+    pub async fn round(&self) -> Result<Round, RoundError> {
+        let look = self.look().await?;
+        let (incidents_from, occurrences_from) = *self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
+        let (forgotten, next_occurrence) = self.forget(&look, occurrences_from).await?;
+        let (mut round, next_incident) = self.incidents(&look, incidents_from).await?;
+        *self.cursors.lock().unwrap_or_else(PoisonError::into_inner) = (next_incident, next_occurrence);
+        round.forgotten = forgotten;
+        round.more = next_incident > 1 || next_occurrence > 1;
+        Ok(round)
+    }
+
+    async fn look(&self) -> Result<Look, RoundError> {
+        let bus = &self.engine.bus;
+        let now = bus.server_time(streams::INCIDENTS).await?;
+        let (consumers, listeners) = futures::try_join!(bus.consumers(streams::INCIDENTS), bus.consumers(streams::ALERTS))?;
+        let mut heard_before = now;
+        for listener in listeners.iter().filter(|listener| !listener.idle) {
+            if let Some(first) = bus.first_from(streams::ALERTS, listener.floor.saturating_add(1)).await? {
+                heard_before = heard_before.min(first.at);
+            }
+        }
+        Ok(Look { limits: Limits::at(now, &self.engine.settings), consumers, heard_before })
+    }
+
+    /// A page of closed incidents; where the next one begins, 1 at the end.
+    async fn incidents(&self, look: &Look, from: u64) -> Result<(Round, u64), RoundError> {
+        let closings = subjects::facts_of_type("incident_closed");
+        let (page, more) = self.engine.bus.page(streams::INCIDENTS, &closings, from).await?;
+        let old: Vec<_> = page.iter().take_while(|closing| closing.at < look.limits.ended_before).collect();
+        let next = match old.last() {
+            Some(last) if more && old.len() == page.len() => last.sequence + 1,
+            _ => 1,
+        };
+        let subjects: Vec<IncidentSubject> =
+            old.iter().filter_map(|closing| Some(IncidentSubject::parse(&closing.subject).ok()?.0)).collect();
+        let archiving = subjects.into_iter().map(|subject| async move { (self.archive_incident(&subject, look).await, subject) });
+        let mut results = stream::iter(archiving).buffer_unordered(AT_ONCE);
+        let mut round = Round::default();
+        while let Some((result, subject)) = results.next().await {
+            match result {
+                Ok(None) => round.archived += 1,
+                Ok(Some(stays)) => {
+                    note(&subject, &stays);
+                    *round.stayed.entry(stays.label()).or_default() += 1;
+                }
+                Err(error) if error.is_outage() => return Err(error),
+                Err(error) => {
+                    tracing::error!(incident = %subject, error = chain(&error), "it can't be archived; it stays on the log");
+                    *round.stayed.entry("failed").or_default() += 1;
+                }
+            }
+        }
+        metrics::counter!("lastgood_incidents_archived_total").increment(round.archived as u64);
+        Ok((round, next))
+    }
+}
+
+fn note(subject: &IncidentSubject, stays: &Stays) {
+    metrics::counter!("lastgood_archive_stays_total", "reason" => stays.label()).increment(1);
+    match stays {
+        Stays::Young | Stays::Newest | Stays::LastWord => {}
+        Stays::Unhandled(consumer) => {
+            tracing::debug!(incident = %subject, consumer, "it stays until this consumer has come past it")
+        }
+        Stays::Occurrence(fingerprint) => {
+            tracing::debug!(incident = %subject, fingerprint, "it stays while this alert's end is not old")
+        }
+        Stays::Headless | Stays::Unreadable => tracing::warn!(incident = %subject, ?stays, "it can't be archived"),
+    }
+}
+
+/// An error with its sources on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+}

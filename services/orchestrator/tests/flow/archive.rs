@@ -1,0 +1,221 @@
+//! Archiving: what is over leaves the log for the archive and can be read back; what is needed stays, whatever is cut off in between.
+
+use std::time::Duration;
+
+use contracts::subjects::{self, streams};
+use contracts::{Fact, IncidentSubject, v1};
+use lastgood_core::incident::Phase;
+use orchestrator::archive::{self, Archivist, Round};
+use orchestrator::config::Settings;
+use serde_json::json;
+use testbed::wait::until;
+
+use super::world::{DEADLINE, World, resolved, still};
+
+/// Everything that is closed is old at once.
+fn hasty() -> Settings {
+    let mut settings = Settings { cooldown: Duration::ZERO, window: Duration::ZERO, ..Settings::default() };
+    settings.archive.after = Duration::from_millis(1);
+    settings.archive.unresolved_after = Duration::from_hours(1);
+    settings.mass_failure.window = Duration::ZERO;
+    settings
+}
+
+/// A world without consumers, and its bucket.
+async fn world(settings: Settings) -> anyhow::Result<(World, Archivist)> {
+    let world = still(settings).await?;
+    world.engine.bus.ensure_bucket(streams::ARCHIVE_BUCKET, Duration::ZERO).await?;
+    let archivist = Archivist::new(world.engine.clone());
+    Ok((world, archivist))
+}
+
+impl World {
+    /// An incident as it would be after a halt, with `facts` in the place of its close.
+    async fn write(&self, name: &str, fingerprint: &str, facts: &[Fact]) -> anyhow::Result<IncidentSubject> {
+        let subject = IncidentSubject { workload: self.workload(name), incident: self.engine.bus.ids().incident() };
+        let trigger = v1::Occurrence { fingerprint: fingerprint.into(), source: "test".into(), ..v1::Occurrence::default() };
+        let opening = v1::AnomalyDetected { trigger: Some(trigger), ..v1::AnomalyDetected::default() };
+        let mut all = vec![Fact::from(opening)];
+        all.extend(facts.iter().cloned());
+        let expected = self.engine.incidents.expected(&subject.workload).await?;
+        self.engine.incidents.append(&subject, expected, &all).await?;
+        Ok(subject)
+    }
+
+    async fn on_log(&self, subject: &IncidentSubject) -> anyhow::Result<usize> {
+        self.count(&subject.filter()).await
+    }
+
+    /// Rounds until one finds nothing more to do.
+    async fn rounds(&self, archivist: &Archivist) -> anyhow::Result<Round> {
+        // What is old is so by more than the limit, on the server's clock.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let mut all = Round::default();
+        for _ in 0..20 {
+            let round = archivist.round().await?;
+            all.archived += round.archived;
+            all.forgotten += round.forgotten;
+            all.stayed = round.stayed;
+            if !round.more {
+                return Ok(all);
+            }
+        }
+        anyhow::bail!("there always was more to do: {all:?}")
+    }
+}
+
+fn closed() -> Fact {
+    v1::IncidentClosed { outcome: v1::Outcome::Halted.into(), reason: "observe_mode".into() }.into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closed_incidents_leave_the_log_and_read_back_whole() -> anyhow::Result<()> {
+    let (world, archivist) = world(hasty()).await?;
+    let old = world.write("web", "f1", &[closed()]).await?;
+    let before = world.engine.bus.read(streams::INCIDENTS, &old.filter(), 1, None).await?;
+    let newest = world.write("web", "f2", &[closed()]).await?;
+    let open = world.write("api", "f3", &[]).await?;
+    let expected = world.engine.incidents.expected(&world.workload("web")).await?;
+    let round = world.rounds(&archivist).await?;
+    assert_eq!((round.archived, round.stayed.get("newest")), (1, Some(&1)), "{round:?}");
+    assert_eq!((world.on_log(&old).await?, world.on_log(&newest).await?, world.on_log(&open).await?), (0, 2, 1));
+    assert_eq!(world.engine.incidents.expected(&world.workload("web")).await?, expected, "no append sees it");
+
+    let kept = archivist.archive().read(old.incident).await?.expect("archived");
+    assert_eq!(kept.messages.len(), before.len());
+    for (kept, stored) in kept.messages.iter().zip(&before) {
+        assert_eq!((&kept.subject, kept.sequence, &kept.data), (&stored.subject, stored.sequence, &stored.data.to_vec()));
+        assert_eq!(contracts::time::from_proto(kept.stored_at.as_ref()), Some(stored.at));
+        let id = kept.headers.iter().find(|header| header.name == "ce-id").map(|header| header.value.as_str());
+        assert_eq!(id, stored.header("ce-id"));
+    }
+    assert_eq!(archive::fold(&kept)?.phase(), Phase::Closed(v1::Outcome::Halted));
+    assert!(archivist.archive().read(newest.incident).await?.is_none());
+    // A client that knows nothing of lastgood reads it too.
+    let context = async_nats::jetstream::new(async_nats::connect(world.nats.url()).await?);
+    let mut object = context.get_object_store(streams::ARCHIVE_BUCKET).await?.get(old.incident.to_string()).await?;
+    let mut bytes = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut object, &mut bytes).await?;
+    assert!(!bytes.is_empty(), "its digest was checked by the client");
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cut_off_anywhere_it_goes_on_to_the_same_end() -> anyhow::Result<()> {
+    let (world, archivist) = world(hasty()).await?;
+    let incidents = [
+        world.write("web", "f1", &[closed()]).await?,
+        world.write("web", "f2", &[closed()]).await?,
+        world.write("web", "f3", &[closed()]).await?,
+    ];
+    world.write("web", "f4", &[closed()]).await?;
+    let bus = &world.engine.bus;
+    let messages = async |subject: &IncidentSubject| bus.read(streams::INCIDENTS, &subject.filter(), 1, None).await;
+    // The first: stored and not purged.
+    archivist.archive().store(&incidents[0], &messages(&incidents[0]).await?).await?;
+    // The second: its purge cut off after the opening.
+    let second = messages(&incidents[1]).await?;
+    archivist.archive().store(&incidents[1], &second).await?;
+    archivist.take_away(&incidents[1], second[0].sequence).await?;
+    assert_eq!(world.on_log(&incidents[1]).await?, 1);
+    // The third: another replica archived it with a late word that this one has not read.
+    let (third, late) = (messages(&incidents[2]).await?, Fact::from(v1::Announced::default()));
+    let expected = world.engine.incidents.expected(&world.workload("web")).await?;
+    world.engine.incidents.append(&incidents[2], expected, &[late]).await?;
+    archivist.archive().store(&incidents[2], &messages(&incidents[2]).await?).await?;
+    archivist.archive().store(&incidents[2], &third).await?;
+    world.write("web", "f5", &[closed()]).await?;
+
+    let round = world.rounds(&archivist).await?;
+    assert_eq!(round.archived, 4, "{round:?}");
+    for (incident, facts) in incidents.iter().zip([2, 2, 3]) {
+        assert_eq!(world.on_log(incident).await?, 0);
+        assert_eq!(archivist.archive().read(incident.incident).await?.expect("archived").messages.len(), facts);
+    }
+    assert_eq!(world.rounds(&archivist).await?.archived, 0, "again is nothing");
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_lose_nothing_between_them() -> anyhow::Result<()> {
+    let (world, archivist) = world(hasty()).await?;
+    let mut incidents = Vec::new();
+    for index in 0..30 {
+        incidents.push(world.write(["web", "api", "db"][index % 3], &format!("f{index}"), &[closed()]).await?);
+    }
+    let other = Archivist::new(world.engine.clone());
+    let (one, two) = tokio::join!(world.rounds(&archivist), world.rounds(&other));
+    let (one, two) = (one?, two?);
+    assert!(one.archived + two.archived >= 27, "{one:?} {two:?}");
+    for incident in &incidents[..27] {
+        assert_eq!(world.on_log(incident).await?, 0);
+        let kept = archivist.archive().read(incident.incident).await?.expect("archived");
+        assert_eq!(archive::fold(&kept)?.phase(), Phase::Closed(v1::Outcome::Halted));
+    }
+    for incident in &incidents[27..] {
+        assert_eq!(world.on_log(incident).await?, 2, "the newest of each workload stays");
+    }
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_consumer_has_not_handled_stays() -> anyhow::Result<()> {
+    let (world, archivist) = world(hasty()).await?;
+    let old = world.write("web", "f1", &[closed()]).await?;
+    world.write("web", "f2", &[closed()]).await?;
+    let context = async_nats::jetstream::new(async_nats::connect(world.nats.url()).await?);
+    let stream = context.get_stream(streams::INCIDENTS).await?;
+    let config = async_nats::jetstream::consumer::pull::Config {
+        durable_name: Some("slow".into()),
+        filter_subject: subjects::facts_of_type("incident_closed"),
+        ..Default::default()
+    };
+    let consumer = stream.create_consumer(config).await?;
+    assert_eq!(world.rounds(&archivist).await?.stayed.get("unhandled"), Some(&1));
+    let mut messages = consumer.fetch().max_messages(1).messages().await?;
+    let first = futures::StreamExt::next(&mut messages).await.expect("the first close").map_err(|e| anyhow::anyhow!(e))?;
+    assert_eq!(world.rounds(&archivist).await?.archived, 0, "delivered is not handled");
+    first.double_ack().await.map_err(|e| anyhow::anyhow!(e))?;
+    assert_eq!(world.rounds(&archivist).await?.archived, 1);
+    assert_eq!(world.on_log(&old).await?, 0);
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_of_an_archived_incident_is_a_new_one() -> anyhow::Result<()> {
+    let (world, archivist) = world(hasty()).await?;
+    world.run(&world.life);
+    world.good_then_bad("web", json!({})).await?;
+    let first = world.alert("f1", "web");
+    world.fire(vec![first.clone(), world.alert("lost", "none")]).await?;
+    let (old, ..) = world.close("web").await?;
+    world.rounds(&archivist).await?;
+    assert_eq!(world.occurrence("f1").await?, ["occurrence_opened"], "it fires on: nothing about it goes");
+    world.fire(vec![resolved(first)]).await?;
+    world.wait_occurrence("f1", &["occurrence_opened", "occurrence_resolved"]).await?;
+    until("the end of the alert forgotten", DEADLINE, async || {
+        world.rounds(&archivist).await.map_err(|error| error.to_string())?;
+        let facts = world.occurrence("f1").await.map_err(|error| error.to_string())?;
+        if facts.is_empty() { Ok(()) } else { Err(format!("{facts:?}")) }
+    })
+    .await?;
+    assert_eq!(world.occurrence("lost").await?, ["occurrence_dismissed"], "its end was never told, so it is not over yet");
+    assert!(world.on_log(&old).await? > 0, "the workload's newest stays");
+    // The same alert again: a new occurrence, a new incident, and then the old one may go.
+    world.deploy("web", "3", json!({})).await?;
+    world.wait_ledger("web", false).await?;
+    world.fire(vec![world.alert("f1", "web")]).await?;
+    world.wait_occurrence("f1", &["occurrence_opened"]).await?;
+    let (new, ..) = world.close("web").await?;
+    assert_ne!(new.incident, old.incident);
+    until("the old incident archived", DEADLINE, async || {
+        let round = world.rounds(&archivist).await.map_err(|error| error.to_string())?;
+        let left = world.on_log(&old).await.map_err(|error| error.to_string())?;
+        if left == 0 { Ok(()) } else { Err(format!("{left} facts, {round:?}")) }
+    })
+    .await?;
+    let kept = archivist.archive().read(old.incident).await?.expect("archived");
+    assert!(matches!(archive::fold(&kept)?.phase(), Phase::Closed(_)));
+    assert!(world.on_log(&new).await? > 0);
+    world.end().await
+}
