@@ -151,6 +151,11 @@ impl Incidents {
         let reached = stored.last().map_or(0, |stored| stored.sequence);
         let facts = stored.iter().map(recorded).collect::<Result<Vec<_>, _>>()?;
         let incident = facts.iter().fold(Incident::default(), evolve);
+        if incident.opened.is_none() && !facts.is_empty() {
+            // Its opening is archived, or lost: no decision can rest on the rest, and `decide` refuses to.
+            tracing::warn!(incident = %subject, "an incident without its opening is left alone");
+            metrics::counter!("lastgood_incidents_without_opening_total").increment(1);
+        }
         // What was read beyond the leader's answer is newer than it; if a stranger's fact lies between, the append is refused.
         Ok(Loaded { incident, expected: last.sequence.max(reached), facts })
     }

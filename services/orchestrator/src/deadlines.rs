@@ -57,7 +57,8 @@ impl Handler for Schedule {
             return Ok(());
         }
         if event_type == "alert_resolved" {
-            self.engine.end_occurrence(delivery).await?;
+            // It only ever takes a deadline away; what it implies is a fact of its own, and an incident may have thousands of these.
+            return self.engine.end_occurrence(delivery).await;
         }
         if event_type == "incident_closed" {
             count_end(delivery)?;

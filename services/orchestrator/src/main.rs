@@ -1,4 +1,5 @@
-//! `lastgood-orchestrator`: runs the service; `pause` and `resume` switch all automatic action off and on.
+//! `lastgood-orchestrator`: runs the service; `pause` and `resume` switch all automatic action off and on; `archived` tells
+//! what the archive holds of an incident.
 //!
 //! Must not: hold logic; it reads the configuration, starts the chassis, wires and runs.
 
@@ -10,7 +11,9 @@ use chassis::bus::Bus;
 use chassis::clock::{Clock, Ids, SystemClock};
 use chassis::config::Args;
 use clap::{Parser, Subcommand};
+use contracts::IncidentId;
 use contracts::v1::PauseSwitched;
+use orchestrator::archive::{self, Archive};
 use orchestrator::cluster::LiveCluster;
 use orchestrator::config::Config;
 use orchestrator::correlate::Rules;
@@ -40,6 +43,11 @@ enum Subcommands {
         #[arg(long)]
         who: Option<String>,
     },
+    /// Tell the facts of an incident that left the log for the archive.
+    Archived {
+        /// Which, `inc_…`.
+        incident: IncidentId,
+    },
     /// Let automatic action go on.
     Resume {
         /// Why.
@@ -62,6 +70,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Subcommands::Run) {
         Subcommands::Run => run(config).await,
         Subcommands::Pause { reason, who } => switch(&config, true, reason, who).await,
+        Subcommands::Archived { incident } => archived(&config, incident).await,
         Subcommands::Resume { reason, who } => switch(&config, false, reason, who).await,
     }
 }
@@ -82,11 +91,28 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     Ok(service.run().await)
 }
 
-async fn switch(config: &Config, paused: bool, reason: String, who: Option<String>) -> anyhow::Result<ExitCode> {
+/// A connection for one command, which does not wait for NATS for ever.
+async fn connect(config: &Config) -> anyhow::Result<Bus> {
     chassis::cluster::install_crypto();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let connecting = Bus::connect(&config.nats, "orchestrator", Arc::clone(&clock), Ids::new(clock));
-    let bus = tokio::time::timeout(config.nats.request_timeout * 2, connecting).await.context("NATS can't be reached")??;
+    Ok(tokio::time::timeout(config.nats.request_timeout * 2, connecting).await.context("NATS can't be reached")??)
+}
+
+async fn archived(config: &Config, incident: IncidentId) -> anyhow::Result<ExitCode> {
+    let Some(archived) = Archive::new(connect(config).await?).read(incident).await? else {
+        println!("{incident} is not in the archive");
+        return Ok(ExitCode::FAILURE);
+    };
+    println!("{incident} of {}", archived.workload_subject);
+    for recorded in archive::facts(&archived)? {
+        println!("{} {:?}", recorded.at, recorded.fact);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn switch(config: &Config, paused: bool, reason: String, who: Option<String>) -> anyhow::Result<ExitCode> {
+    let bus = connect(config).await?;
     let who = pause::who(who, std::env::var("USER").ok());
     let wanted = PauseSwitched { paused, who, reason };
     let said = pause::switch(&LedgerStore::new(bus), &config.kubernetes.cluster, &wanted).await?;

@@ -3,6 +3,8 @@
 //! ```text
 //! cargo run --release -p bench -- rollback   # alert to accepted rollback, against Debian's `webhook` running `kubectl rollout undo`
 //! cargo run --release -p bench -- alerts     # alerts durably accepted a second, against plain publishes to JetStream
+//! cargo run --release -p bench -- storm      # an alert storm through alert-ingest and orchestrator, and one ten times as large
+//! cargo run --release -p bench -- kept       # nats-server with 0, 10,000 and 100,000 closed incidents, and after archiving them
 //! cargo run --release -p bench -- memory     # resident memory of each idle service; fails at 30 MiB
 //! cargo run --release -p bench -- all --write # everything, and RESULTS.md beside this crate is written anew
 //! ```
@@ -11,12 +13,14 @@
 //! only; bounded in number and time; all that was started ends with it. Must not: be run without `--release` (it refuses).
 
 mod alerts;
+mod kept;
 mod memory;
 mod payload;
 mod rival;
 mod rollback;
 mod stage;
 mod stats;
+mod storm;
 mod table;
 
 use std::path::PathBuf;
@@ -28,7 +32,7 @@ use clap::{Parser, ValueEnum};
 use testbed::tools;
 
 /// The longest that a whole run may take.
-const LONGEST: Duration = Duration::from_mins(30);
+const LONGEST: Duration = Duration::from_mins(60);
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -39,6 +43,10 @@ enum What {
     Alerts,
     /// Resident memory of the idle services.
     Memory,
+    /// 10,000 alerts of 1,000 workloads at once, and ten times that.
+    Storm,
+    /// What kept incidents cost nats-server, and that archiving bounds it.
+    Kept,
     /// All of them.
     All,
 }
@@ -54,6 +62,9 @@ struct Arguments {
     /// For how many seconds alerts are sent on each side.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=60))]
     seconds: u32,
+    /// How many closed incidents are kept.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(10_000..=200_000))]
+    incidents: u32,
     /// Also say, on stderr, how long the services' steps took by their own metrics.
     #[arg(long)]
     profile: bool,
@@ -102,6 +113,12 @@ async fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     if wants(What::Alerts) {
         add(alerts::run(Duration::from_secs(arguments.seconds.into())).await.context("alerts")?);
+    }
+    if wants(What::Storm) {
+        add(storm::run().await.context("storm")?);
+    }
+    if wants(What::Kept) {
+        add(kept::run(arguments.incidents).await.context("kept")?);
     }
     if arguments.write {
         let path = results_path()?;

@@ -18,6 +18,7 @@ use testbed::ports;
 use testbed::receivers::{PagerDuty, Slack, Webhook};
 use testbed::services::{Binaries, Service};
 use testbed::sim::{SimCluster, SimOptions};
+use testbed::storm::Target;
 
 /// A bearer token, as every installation should have one.
 const TOKEN: &str = "the-token-of-alertmanager";
@@ -75,6 +76,13 @@ impl Stage {
         let (status, said) = (answer.status(), answer.text().await.unwrap_or_default());
         ensure!(status.is_success(), "alert-ingest: {status} {said}");
         Ok(())
+    }
+
+    /// Where a storm of alerts goes.
+    pub(crate) fn storm_target(&self) -> Result<Target> {
+        // A group of ten thousand takes longer than the benchmarks' usual requests may.
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().context("an HTTP client")?;
+        Ok(Target { ingest: format!("http://{}", self.ingest), token: TOKEN.to_owned(), http })
     }
 
     /// What the services warned of last, for a failure's message.

@@ -28,6 +28,14 @@ pub(crate) fn summary(samples: &[f64]) -> Option<Summary> {
     Some(Summary { min, median, p95: sorted[rank - 1], max })
 }
 
+/// The smallest sample that so many of a hundred are not above (nearest rank), 0 of nothing.
+pub(crate) fn percentile(samples: &[f64], percent: usize) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}
+
 /// The median alone, 0 of nothing.
 pub(crate) fn median(samples: &[f64]) -> f64 {
     summary(samples).map_or(0.0, |summary| summary.median)
@@ -36,6 +44,13 @@ pub(crate) fn median(samples: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn percentiles() {
+        let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        let found = [percentile(&hundred, 99), percentile(&hundred, 50), percentile(&[3.0], 99), percentile(&[], 50)];
+        assert!(found.iter().zip([99.0, 50.0, 3.0, 0.0]).all(|(found, wanted)| (found - wanted).abs() < f64::EPSILON), "{found:?}");
+    }
 
     #[test]
     fn summaries() {

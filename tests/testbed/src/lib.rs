@@ -20,6 +20,7 @@ pub mod real_cluster;
 pub mod receivers;
 pub mod services;
 pub mod sim;
+pub mod storm;
 pub mod tools;
 pub mod wait;
 pub mod world;

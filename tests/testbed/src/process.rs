@@ -125,8 +125,30 @@ impl Process {
     /// Resident memory in KiB; `None` once it has ended.
     #[must_use]
     pub fn rss_kib(&self) -> Option<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// The most memory that was resident at any time, KiB; `None` when it has ended.
+    #[must_use]
+    pub fn peak_kib(&self) -> Option<u64> {
+        self.status("VmHWM:")
+    }
+
+    /// The CPU time that it has used in user mode and in the kernel; `None` when it has ended.
+    #[must_use]
+    pub fn cpu_time(&self) -> Option<Duration> {
+        /// `USER_HZ`, which is 100 on every Linux of ours.
+        const TICK: Duration = Duration::from_millis(10);
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        // The name is in parentheses and may hold anything; utime and stime are the 12th and 13th after it.
+        let mut numbers = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let mut ticks = || numbers.next()?.parse::<u32>().ok();
+        Some(TICK.saturating_mul(ticks()?.saturating_add(ticks()?)))
+    }
+
+    fn status(&self, key: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
         line.split_whitespace().next()?.parse().ok()
     }
 

@@ -56,6 +56,8 @@ pub enum Command {
     JoinAlerts(Vec<v1::Occurrence>),
     /// An alert of this incident has resolved.
     ResolveAlert(v1::AlertResolved),
+    /// Many have at once; those that are not this incident's, or had resolved, are passed over.
+    ResolveAlerts(Vec<v1::AlertResolved>),
     /// An alert of this incident, which is closed, goes on firing.
     StillFiring {
         /// Which.
@@ -108,6 +110,7 @@ impl Command {
             Self::CleanUp(_) => "clean up",
             Self::JoinAlerts(_) => "join alerts",
             Self::ResolveAlert(_) => "resolve alert",
+            Self::ResolveAlerts(_) => "resolve alerts",
             Self::StillFiring { .. } => "note that it still fires",
             Self::Supersede(_) => "supersede",
             Self::PassDeadline(_) => "pass deadline",

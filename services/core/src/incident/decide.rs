@@ -3,6 +3,8 @@
 //! Guarantees: the facts, applied in order, lead to a legal state; what they imply is among them (`follow`). Must not: do I/O, read a
 //! clock, or accept a command twice: the second time it is `AlreadySo`.
 
+use std::collections::BTreeSet;
+
 use contracts::v1::{self, Action};
 use contracts::{DeadlineKind, Fact, FailureReason, HaltReason};
 use jiff::Timestamp;
@@ -45,6 +47,7 @@ fn direct(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fac
         Command::UpdateStatus(_) | Command::CleanUp(_) => tidy(state, command),
         Command::JoinAlerts(occurrences) => join(state, occurrences),
         Command::ResolveAlert(fact) => resolve(state, fact),
+        Command::ResolveAlerts(facts) => resolve_all(state, facts),
         Command::StillFiring { fingerprint } => {
             follow::still_firing(state, fingerprint, now).map_or(Err(Refusal::AlreadySo), one)
         }
@@ -208,6 +211,14 @@ fn resolve(state: &Incident, fact: &v1::AlertResolved) -> Result<Vec<Fact>, Refu
         return Err(Refusal::Invalid { field: "fingerprint", reason: format!("`{}` is not of this incident", fact.fingerprint) });
     }
     one(fact.clone())
+}
+
+/// One decision for all, because each decision costs a copy of the state, which an incident of thousands of alerts is large.
+fn resolve_all(state: &Incident, facts: &[v1::AlertResolved]) -> Result<Vec<Fact>, Refusal> {
+    let mut seen = BTreeSet::new();
+    let new = facts.iter().filter(|fact| resolve(state, fact).is_ok() && seen.insert(fact.fingerprint.as_str()));
+    let new: Vec<Fact> = new.cloned().map(Fact::from).collect();
+    if new.is_empty() { Err(Refusal::AlreadySo) } else { Ok(new) }
 }
 
 fn pass_deadline(state: &Incident, kind: DeadlineKind, now: Timestamp) -> Result<Vec<Fact>, Refusal> {

@@ -177,11 +177,11 @@ impl Incident {
     /// Where it stands.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        if let Some(closed) = &self.closed {
-            return Phase::Closed(closed.outcome);
-        }
         if self.opened.is_none() {
             return Phase::Absent;
+        }
+        if let Some(closed) = &self.closed {
+            return Phase::Closed(closed.outcome);
         }
         if let Some(outcome) = self.ending() {
             return Phase::Ended(outcome);

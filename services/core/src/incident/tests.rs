@@ -331,6 +331,20 @@ fn an_alert_that_fires_again_has_to_resolve_again() {
 }
 
 #[test]
+fn many_alerts_resolve_in_one_decision_as_they_would_one_by_one() {
+    let joined = Command::JoinAlerts(vec![occurrence("another"), occurrence("third")]);
+    let mut case = Case::default().must(&to_mitigated()).must(&[
+        joined,
+        Command::UpdateStatus(v1::StatusUpdated::default()),
+        Command::CleanUp(v1::OldResourcesCleaned::default()),
+    ]);
+    let of = |fingerprint: &str| v1::AlertResolved { fingerprint: fingerprint.into(), ..v1::AlertResolved::default() };
+    let many = Command::ResolveAlerts(["another", "trigger", "another", "stranger", "third"].map(of).to_vec());
+    assert_eq!(case.run(&many).unwrap(), ["alert_resolved", "alert_resolved", "alert_resolved", "notification_requested"]);
+    assert_eq!(case.run(&many), Err(Refusal::AlreadySo));
+}
+
+#[test]
 fn every_notification_names_a_code_with_a_runbook_except_success() {
     let mut case = Case::default().must(&[open(), halt()]);
     assert_eq!(case.state.notices.values().next().unwrap().request.runbook, "mass-failure");

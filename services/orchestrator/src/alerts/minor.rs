@@ -126,10 +126,10 @@ impl Engine {
             let resolved = |heard: &Heard| {
                 let ends_at = Some(contracts::time::to_proto(ended_at(note, heard)));
                 let (fingerprint, seen_by) = (heard.alert.fingerprint.clone(), note.source.to_owned());
-                Command::ResolveAlert(v1::AlertResolved { fingerprint, ends_at, seen_by })
+                v1::AlertResolved { fingerprint, ends_at, seen_by }
             };
-            let commands: Vec<_> = alerts.iter().map(resolved).collect();
-            let proposal = fold(&loaded.incident, &commands, self.clock.now());
+            let command = Command::ResolveAlerts(alerts.iter().map(resolved).collect());
+            let proposal = fold(&loaded.incident, &[command], self.clock.now());
             if !proposal.facts.is_empty() {
                 groups.push(self.incidents.group(subject, loaded.expected, &proposal.facts));
             }

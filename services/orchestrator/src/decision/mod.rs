@@ -8,10 +8,12 @@ mod propose;
 mod reads;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use chassis::bus::{Bus, HandleError};
 use chassis::clock::Clock;
 use chassis::incidents::Incidents;
+use contracts::HaltReason;
 use contracts::v1::{Occurrence, WorkloadRef};
 use jiff::{SignedDuration, Timestamp};
 use lastgood_core::incident::Command;
@@ -47,6 +49,8 @@ pub struct Engine {
     pub settings: Arc<Settings>,
     /// The incidents that this process is deciding.
     pub deciding: Deciding,
+    /// Whether the mass failure brake held when it was last asked: what not to read ahead of a decision, and nothing else.
+    pub braked: Arc<AtomicBool>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -65,6 +69,7 @@ impl Engine {
             incidents: Incidents::new(bus.clone()),
             store: LedgerStore::new(bus.clone()),
             deciding: Deciding::default(),
+            braked: Arc::default(),
             clock: Arc::clone(bus.clock()),
             bus,
             cluster,
@@ -113,8 +118,15 @@ impl Engine {
                 let from = course.current.version.clone().unwrap_or_default();
                 let start = SignedDuration::try_from(self.settings.deadlines.start).unwrap_or(SignedDuration::from_mins(2));
                 let not_after = now.saturating_add(start).unwrap_or(Timestamp::MAX);
-                let services = pre.services.as_ref().map_err(HandleError::outage)?;
-                let make = |foreign: Option<&Foreign>| build(workload, &from, target, services, foreign, not_after);
+                let held_for_all = matches!(&course.step, Step::Hold(_, HaltReason::MassFailure, _));
+                let services = match &pre.services {
+                    // What would be done is said without the Services: nobody will do it, and there are many to say it for.
+                    _ if held_for_all => Ok(Vec::new()),
+                    Some(read) => read.clone(),
+                    None => self.services(workload.namespace()).await,
+                };
+                let services = services.map_err(HandleError::outage)?;
+                let make = |foreign: Option<&Foreign>| build(workload, &from, target, &services, foreign, not_after);
                 let first = make(None);
                 Some(if first.plan.service_switches.is_empty() { first } else { make(Some(&self.foreign(workload).await?)) })
             }

@@ -5,6 +5,7 @@
 //! least n, and no more than the limit pass (`runbooks/decisions/0005`). Must not: decide.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chassis::bus::{HandleError, ReadError};
@@ -43,20 +44,28 @@ pub struct LogReads {
 pub struct Prefetched {
     /// Of the log.
     pub log: LogReads,
-    /// The Services of its namespace, or why they can't be read: an incident opens all the same.
-    pub services: Result<Vec<Object>, String>,
+    /// The Services of its namespace, or why they can't be read: an incident opens all the same. `None` while the mass failure brake
+    /// holds: then no plan is expected to need them, and a storm of incidents does not list a namespace once for each.
+    pub services: Option<Result<Vec<Object>, String>>,
 }
 
 impl Engine {
     /// Reads the log and the namespace's Services at the same time; `opened` is the incident, once it is on the log.
     pub async fn prefetch(&self, workload: &WorkloadRef, opened: Option<&IncidentSubject>) -> Result<Prefetched, HandleError> {
-        let everything = Selector::everything();
         let services = async {
-            let listed = self.cluster.list(Kind::Service, &workload.namespace, &everything).await;
-            listed.map_err(|error| format!("{error}: {}", error.source))
+            if self.braked.load(Ordering::Relaxed) {
+                return None;
+            }
+            Some(self.services(&workload.namespace).await)
         };
         let (log, services) = futures::join!(self.read_log(workload, opened), services);
         Ok(Prefetched { log: log?, services })
+    }
+
+    /// The Services of a namespace, or why they can't be read.
+    pub(super) async fn services(&self, namespace: &str) -> Result<Vec<Object>, String> {
+        let listed = self.cluster.list(Kind::Service, namespace, &Selector::everything()).await;
+        listed.map_err(|error| format!("{error}: {}", error.source))
     }
 
     /// Reads everything of the log at the same time.
@@ -78,36 +87,52 @@ impl Engine {
         Ok(LogReads { latest, ledger, switch, failing_workloads, last_rollback: last_rollback.map(|stored| stored.at) })
     }
 
-    /// Counts the workloads that have had an incident within the brake's window; it stops a little above the limit. `opened` is on
-    /// the log, and a read that doesn't show it yet (a replica lags) is taken again.
+    /// Counts the workloads that have had an incident within the brake's window; it may stop at the limit. `opened` is on the log, and a
+    /// read that doesn't show it yet (a replica lags) is taken again.
     pub async fn failing_workloads(&self, opened: &IncidentSubject) -> Result<usize, ReadError> {
+        let counted = tokio::time::timeout(COUNT_TIMEOUT, self.count_failing(opened)).await;
+        let failing = counted.map_err(|_| ReadError::Unavailable("counting recent incidents took too long".to_owned()))??;
+        self.braked.store(failing >= self.settings.mass_failure.workloads, Ordering::Relaxed);
+        Ok(failing)
+    }
+
+    async fn count_failing(&self, opened: &IncidentSubject) -> Result<usize, ReadError> {
         let brake = &self.settings.mass_failure;
         let window = SignedDuration::try_from(brake.window).unwrap_or(SignedDuration::from_mins(5));
         let since = self.clock.now().saturating_sub(window).unwrap_or(Timestamp::MIN);
         let filter = subjects::cluster_facts_of_type(&self.rules.cluster, "anomaly_detected");
-        let limit = brake.workloads.saturating_mul(4).clamp(64, 1000);
         let own = opened.fact("anomaly_detected");
-        let counting = async {
-            loop {
-                let subjects = self.bus.subjects_since(streams::INCIDENTS, &filter, since, limit).await?;
-                // An incident that opened before the window, and is decided late, is not in the count by right.
-                if subjects.len() >= limit || subjects.contains(&own) || self.is_old(opened, since).await? {
-                    return Ok::<_, ReadError>(subjects);
-                }
-                tokio::time::sleep(LAG).await;
+        let mut page = brake.workloads.saturating_mul(2).max(64);
+        loop {
+            let subjects = self.bus.subjects_since(streams::INCIDENTS, &filter, since, page).await?;
+            let failing = distinct_with(&subjects, opened);
+            if failing >= brake.workloads {
+                return Ok(failing);
             }
-        };
-        let subjects = tokio::time::timeout(COUNT_TIMEOUT, counting)
-            .await
-            .map_err(|_| ReadError::Unavailable("counting recent incidents took too long".to_owned()))??;
-        let paths = subjects.iter().filter_map(|subject| IncidentSubject::parse(subject).ok());
-        let mut failing: HashSet<String> = paths.map(|(subject, _)| subjects::workload_path(&subject.workload)).collect();
-        failing.insert(subjects::workload_path(&opened.workload));
-        Ok(failing.len())
+            if subjects.len() >= page {
+                // The same workloads again and again: there may be others behind them.
+                page = page.saturating_mul(4);
+                continue;
+            }
+            // An incident that opened before the window, and is decided late, is not in the count by right.
+            if subjects.contains(&own) || self.is_old(opened, since).await? {
+                return Ok(failing);
+            }
+            tokio::time::sleep(LAG).await;
+        }
     }
 
     async fn is_old(&self, opened: &IncidentSubject, since: Timestamp) -> Result<bool, ReadError> {
         let opening = self.bus.last(streams::INCIDENTS, &opened.fact("anomaly_detected")).await?;
         Ok(opening.is_none_or(|stored| stored.at < since))
     }
+}
+
+/// How many workloads these openings are of, and this incident's.
+fn distinct_with(subjects: &[String], opened: &IncidentSubject) -> usize {
+    let path = |subject: &IncidentSubject| subjects::workload_path(&subject.workload);
+    let openings = subjects.iter().filter_map(|subject| IncidentSubject::parse(subject).ok());
+    let mut failing: HashSet<String> = openings.map(|(subject, _)| path(&subject)).collect();
+    failing.insert(path(opened));
+    failing.len()
 }
