@@ -13,7 +13,7 @@ use testbed::storm::{Storm, Target};
 use tokio::time::Instant;
 
 /// For each step: several times what a busy machine needs.
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(8);
 /// The brake's limit, as it is installed.
 const BRAKE: usize = 10;
 const TOKEN: &str = "the-token-of-alertmanager";
