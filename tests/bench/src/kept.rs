@@ -84,12 +84,8 @@ fn bounded(rows: &[Row]) -> bool {
 }
 
 async fn start(dir: &Path, sync_always: bool) -> Result<Nats> {
-    let options = NatsOptions {
-        dir: Some(PathBuf::from(dir)),
-        sync_always,
-        max_store_bytes: Some(STORE_BYTES),
-        ..NatsOptions::default()
-    };
+    let options =
+        NatsOptions { dir: Some(PathBuf::from(dir)), sync_always, max_store_bytes: Some(STORE_BYTES), ..NatsOptions::default() };
     Nats::start(options).await.context("nats-server")
 }
 

@@ -32,7 +32,7 @@ use clap::{Parser, ValueEnum};
 use testbed::tools;
 
 /// The longest that a whole run may take.
-const LONGEST: Duration = Duration::from_mins(60);
+const LONGEST: Duration = Duration::from_hours(1);
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

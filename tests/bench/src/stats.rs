@@ -49,7 +49,10 @@ mod tests {
     fn percentiles() {
         let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
         let found = [percentile(&hundred, 99), percentile(&hundred, 50), percentile(&[3.0], 99), percentile(&[], 50)];
-        assert!(found.iter().zip([99.0, 50.0, 3.0, 0.0]).all(|(found, wanted)| (found - wanted).abs() < f64::EPSILON), "{found:?}");
+        assert!(
+            found.iter().zip([99.0, 50.0, 3.0, 0.0]).all(|(found, wanted)| (found - wanted).abs() < f64::EPSILON),
+            "{found:?}"
+        );
     }
 
     #[test]

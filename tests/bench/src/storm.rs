@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use testbed::process::Process;
+use testbed::services::Service;
 use testbed::storm::Storm;
 use tokio::time::Instant;
 
@@ -66,7 +67,7 @@ async fn measure(workloads: usize) -> Result<Measured> {
     storm.judge(&tally, BRAKE).with_context(|| stage.last_words())?;
     let millis = |times: &[Duration]| times.iter().map(|time| time.as_secs_f64() * 1000.0).collect::<Vec<_>>();
     let (each, all) = (millis(&each), millis(&all));
-    let service = |name: &str| stage.services.get(name).map(|service| service.process());
+    let service = |name: &str| stage.services.get(name).map(Service::process);
     let of = |process: Option<std::sync::Arc<Process>>| process.and_then(|process| process.peak_kib()).map_or(0.0, mib);
     let memory = [of(service("alert-ingest")), of(service("orchestrator")), of(Some(stage.nats.process()))];
     stage.stop().await;

@@ -111,10 +111,13 @@ impl World {
         let answers = format!("sum by (pod, code) ({})", of("http_requests_total"));
         for query in [of("up"), of("scrape_duration_seconds"), answers, of("ALERTS")] {
             let found = match self.prometheus.query(&query).await {
-                Ok(found) => found.iter().map(|sample| format!("\n    {} {}", sample["metric"], sample["value"])).collect(),
+                Ok(found) => {
+                    let samples = found.iter().map(|sample| format!("\n    {} {}", sample["metric"], sample["value"]));
+                    samples.collect::<Vec<_>>().concat()
+                }
                 Err(error) => format!(" {error}"),
             };
-            words.push_str(&format!("\n  {query}:{found}"));
+            words.push_str(&["\n  ", &query, ":", &found].concat());
         }
         format!("{words}\n  notifications heard: {}", self.alerts_heard(app))
     }

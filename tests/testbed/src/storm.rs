@@ -119,8 +119,8 @@ impl Storm {
     /// As an Alertmanager that groups by workload sends it: one notification each.
     #[must_use]
     pub fn by_workload(&self, starts_at: &str) -> Vec<Vec<u8>> {
-        let of = |workload| (0..self.alerts).map(|alert| alert_json(workload, alert, starts_at)).collect();
-        (0..self.workloads).map(|workload| notification(&format!("workload-{workload}"), of(workload))).collect()
+        let of = |workload| (0..self.alerts).map(|alert| alert_json(workload, alert, starts_at)).collect::<Vec<_>>();
+        (0..self.workloads).map(|workload| notification(&format!("workload-{workload}"), &of(workload))).collect()
     }
 
     /// As one that groups nothing apart sends it: one notification of all alerts, or of this many alerts at most.
@@ -128,7 +128,7 @@ impl Storm {
     pub fn in_one_group(&self, starts_at: &str, most: usize) -> Vec<Vec<u8>> {
         let all = (0..self.alerts).flat_map(|alert| (0..self.workloads).map(move |workload| (workload, alert)));
         let all: Vec<Value> = all.map(|(workload, alert)| alert_json(workload, alert, starts_at)).collect();
-        all.chunks(most.max(1)).map(|alerts| notification("everything", alerts.to_vec())).collect()
+        all.chunks(most.max(1)).map(|alerts| notification("everything", alerts)).collect()
     }
 
     /// Waits until every alert has its disposition and every incident is decided, and nothing is left to be handled.
@@ -276,7 +276,7 @@ fn manifest(name: &str) -> Value {
     })
 }
 
-fn notification(group: &str, alerts: Vec<Value>) -> Vec<u8> {
+fn notification(group: &str, alerts: &[Value]) -> Vec<u8> {
     let body = json!({
         "version": "4", "groupKey": format!("{{}}:{{group=\"{group}\"}}"), "truncatedAlerts": 0, "status": "firing",
         "receiver": "lastgood", "groupLabels": {"group": group}, "commonLabels": {}, "commonAnnotations": {},

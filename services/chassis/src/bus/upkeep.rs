@@ -107,16 +107,16 @@ impl Bus {
         let mut all: Vec<ConsumerState> = Vec::new();
         let mut seen = 0;
         loop {
-            let list: List = self.api(&format!("CONSUMER.LIST.{stream}"), &json!({ "offset": seen })).await?;
-            if let Some(error) = list.error {
+            let answer: List = self.api(&format!("CONSUMER.LIST.{stream}"), &json!({ "offset": seen })).await?;
+            if let Some(error) = answer.error {
                 return Err(error.into());
             }
-            if !list.missing.is_empty() {
-                return Err(ReadError::Unavailable(format!("consumers did not answer: {}", list.missing.join(", "))));
+            if !answer.missing.is_empty() {
+                return Err(ReadError::Unavailable(format!("consumers did not answer: {}", answer.missing.join(", "))));
             }
-            seen += list.consumers.len();
-            let last = list.consumers.is_empty() || seen >= list.total;
-            all.extend(list.consumers.into_iter().filter(|raw| raw.config.ack_policy != "none").map(state));
+            seen += answer.consumers.len();
+            let last = answer.consumers.is_empty() || seen >= answer.total;
+            all.extend(answer.consumers.into_iter().filter(|raw| raw.config.ack_policy != "none").map(state));
             if last {
                 return Ok(all);
             }

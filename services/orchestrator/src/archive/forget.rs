@@ -35,8 +35,8 @@ impl Archivist {
             let filter = subjects::occurrence_filter(&fingerprint);
             bus.purge(streams::INCIDENTS, &filter, sequence.saturating_add(1)).await
         });
-        let purged: Vec<u64> = stream::iter(purges).buffer_unordered(AT_ONCE).try_collect().await?;
-        let forgotten = purged.into_iter().sum();
+        let counts: Vec<u64> = stream::iter(purges).buffer_unordered(AT_ONCE).try_collect().await?;
+        let forgotten = counts.into_iter().sum();
         metrics::counter!("lastgood_occurrence_facts_forgotten_total").increment(forgotten);
         Ok((forgotten, next))
     }
@@ -45,7 +45,7 @@ impl Archivist {
     async fn judge(&self, look: &Look, stored: &Stored) -> Result<Option<(String, u64)>, RoundError> {
         let Some(fingerprint) = stored.subject.split('.').nth(2) else { return Ok(None) };
         let Ok(fact) = OccurrenceFact::decode(stored.event_type(), &stored.data) else { return Ok(None) };
-        if rules::unhandled(&look.consumers, std::iter::once((stored.subject.as_str(), stored.sequence))).is_some() {
+        if rules::unhandled(&look.consumers, &[(stored.subject.as_str(), stored.sequence)]).is_some() {
             return Ok(None);
         }
         let ended = matches!(fact, OccurrenceFact::OccurrenceResolved(_));

@@ -56,8 +56,8 @@ impl Archivist {
             return Ok(Err(stays));
         }
         let messages = bus.read(streams::INCIDENTS, &subject.filter(), 1, None).await?;
-        let all = messages.iter().map(|message| (message.subject.as_str(), message.sequence));
-        if let Some(stays) = rules::unhandled(&look.consumers, all) {
+        let all: Vec<_> = messages.iter().map(|message| (message.subject.as_str(), message.sequence)).collect();
+        if let Some(stays) = rules::unhandled(&look.consumers, &all) {
             return Ok(Err(stays));
         }
         let Some(mut incident) = state(&messages) else { return Ok(Err(Stays::Unreadable)) };

@@ -201,10 +201,10 @@ fn note(subject: &IncidentSubject, stays: &Stays) {
     match stays {
         Stays::Young | Stays::Newest | Stays::LastWord => {}
         Stays::Unhandled(consumer) => {
-            tracing::debug!(incident = %subject, consumer, "it stays until this consumer has come past it")
+            tracing::debug!(incident = %subject, consumer, "it stays until this consumer has come past it");
         }
         Stays::Occurrence(fingerprint) => {
-            tracing::debug!(incident = %subject, fingerprint, "it stays while this alert's end is not old")
+            tracing::debug!(incident = %subject, fingerprint, "it stays while this alert's end is not old");
         }
         Stays::Headless | Stays::Unreadable => tracing::warn!(incident = %subject, ?stays, "it can't be archived"),
     }

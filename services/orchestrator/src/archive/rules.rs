@@ -89,8 +89,8 @@ pub fn needed(incident: &IncidentSubject, newest: Option<&IncidentSubject>, last
 
 /// The consumer that may not have handled one of these messages (subject and sequence).
 #[must_use]
-pub fn unhandled<'a>(consumers: &[ConsumerState], messages: impl Iterator<Item = (&'a str, u64)> + Clone) -> Option<Stays> {
-    let needs = |consumer: &&ConsumerState| messages.clone().any(|(subject, sequence)| consumer.may_need(subject, sequence));
+pub fn unhandled(consumers: &[ConsumerState], messages: &[(&str, u64)]) -> Option<Stays> {
+    let needs = |consumer: &&ConsumerState| messages.iter().any(|(subject, sequence)| consumer.may_need(subject, *sequence));
     consumers.iter().find(needs).map(|consumer| Stays::Unhandled(consumer.name.clone()))
 }
 
@@ -176,9 +176,8 @@ mod tests {
     #[test]
     fn what_a_consumer_may_need_stays() {
         let consumer = ConsumerState { name: "notifier".into(), filters: vec!["a.>".into()], floor: 5, idle: false };
-        let messages = |sequences: &'static [u64]| sequences.iter().map(|sequence| ("a.b", *sequence));
-        assert_eq!(unhandled(&[consumer.clone()], messages(&[4, 5])), None);
-        assert_eq!(unhandled(&[consumer], messages(&[4, 6])), Some(Stays::Unhandled("notifier".into())));
+        assert_eq!(unhandled(std::slice::from_ref(&consumer), &[("a.b", 4), ("a.b", 5)]), None);
+        assert_eq!(unhandled(&[consumer], &[("a.b", 4), ("a.b", 6)]), Some(Stays::Unhandled("notifier".into())));
     }
 
     #[test]
