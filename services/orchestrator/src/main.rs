@@ -82,6 +82,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let rules = Rules { cluster: config.kubernetes.cluster.clone(), cluster_label: config.kubernetes.cluster_label };
     let engine = Engine::new(service.bus.clone(), cluster, rules, config.orchestrator);
     wiring::consume(&engine, &service.lifecycle);
+    wiring::archive(&engine, &service.lifecycle);
     let (listed, stopping) = (service.readiness.flag("ledger"), service.lifecycle.stopping());
     listed.not_ready("listing the workloads");
     service.lifecycle.spawn("ledger watch", async move {

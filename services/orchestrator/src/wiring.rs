@@ -24,7 +24,7 @@ const NOTIFICATIONS: usize = 16;
 /// takes longer is safe, since the chassis says meanwhile that it is in progress.
 const TAKEN_OVER_AFTER: Duration = Duration::from_secs(6);
 
-/// Starts all consumers, and the archiving.
+/// Starts all consumers.
 pub fn consume(engine: &Engine, life: &Lifecycle) {
     let start = |spec: ConsumerSpec, handler: Arc<dyn Handler>| engine.bus.consume(spec, handler, life);
     let incidents = |durable: &str, filters: Vec<String>| {
@@ -46,5 +46,9 @@ pub fn consume(engine: &Engine, life: &Lifecycle) {
     let rolled_back = RolledBack { store: engine.store.clone(), incidents: engine.incidents.clone() };
     start(incidents("orchestrator-ledger", vec![subjects::facts_of_type("rollback_started")]), Arc::new(rolled_back));
     start(ConsumerSpec::advisories("orchestrator-advisories"), Arc::new(Undeliverable::new(engine.incidents.clone())));
+}
+
+/// Starts the archiving, which nothing else waits for.
+pub fn archive(engine: &Engine, life: &Lifecycle) {
     life.spawn("archiving", Archivist::new(engine.clone()).run(life.stopping()));
 }
