@@ -54,7 +54,7 @@ pub(super) fn answer(
     let mut tokens = call.splitn(4, '.');
     let (group, verb, name, rest) = (tokens.next()?, tokens.next()?, tokens.next()?, tokens.next());
     let answer = match (group, verb, name) {
-        ("STREAM", "INFO", name) => info(streams, name, body),
+        ("STREAM", "INFO", name) => info(streams, name, body, at),
         ("STREAM", "CREATE", name) => create(streams, name, body, at),
         ("STREAM", "UPDATE", name) => update(streams, name, body),
         ("STREAM", "DELETE", name) => get(streams, name).map(drop).map(|()| {
@@ -68,6 +68,7 @@ pub(super) fn answer(
             create_consumer(streams, stream, rest?.split('.').next()?, body, now)
         }
         ("CONSUMER", "INFO", stream) => consumer_info(streams, stream, rest?),
+        ("CONSUMER", "LIST", stream) => list_consumers(streams, stream, body),
         _ => return None,
     };
     Some(answer)
@@ -95,9 +96,11 @@ fn described(stream: &Stream, subjects: Option<&str>) -> Value {
     json!({ "config": stream.config, "created": stream.created.to_string(), "state": state, "cluster": { "leader": "memory" } })
 }
 
-fn info(streams: &mut Streams, name: &str, body: &[u8]) -> Result<Value, Refused> {
+fn info(streams: &mut Streams, name: &str, body: &[u8], at: Timestamp) -> Result<Value, Refused> {
     let request: InfoRequest = if body == b"null" { InfoRequest { subjects_filter: None } } else { parse(body)? };
-    Ok(described(get(streams, name)?, request.subjects_filter.as_deref()))
+    let mut info = described(get(streams, name)?, request.subjects_filter.as_deref());
+    info["ts"] = at.to_string().into();
+    Ok(info)
 }
 
 fn same(one: &stream::Config, other: &stream::Config) -> bool {
@@ -133,12 +136,16 @@ fn update(streams: &mut Streams, name: &str, body: &[u8]) -> Result<Value, Refus
 struct PurgeRequest {
     #[serde(default)]
     filter: Option<String>,
+    /// Only what is below this sequence.
+    #[serde(default)]
+    seq: Option<u64>,
 }
 
 fn purge(streams: &mut Streams, name: &str, body: &[u8], effects: &mut Effects) -> Result<Value, Refused> {
     let request: PurgeRequest = parse(body)?;
     let stream = get(streams, name)?;
-    let sequences = stream.log.sequences(request.filter.as_deref().unwrap_or(">"), 1);
+    let mut sequences = stream.log.sequences(request.filter.as_deref().unwrap_or(">"), 1);
+    sequences.retain(|sequence| request.seq.is_none_or(|below| *sequence < below));
     for sequence in &sequences {
         stream.forget(*sequence);
     }
@@ -205,13 +212,30 @@ fn create_consumer(streams: &mut Streams, stream: &str, name: &str, body: &[u8],
     consumer_info(streams, stream, name)
 }
 
+#[derive(Deserialize)]
+struct ListRequest {
+    #[serde(default)]
+    offset: usize,
+}
+
+/// How many consumers nats-server lists at once.
+const LISTED: usize = 256;
+
+fn list_consumers(streams: &mut Streams, stream: &str, body: &[u8]) -> Result<Value, Refused> {
+    let request: ListRequest = parse(body)?;
+    let names: Vec<String> = get(streams, stream)?.consumers.keys().cloned().collect();
+    let page = names.iter().skip(request.offset).take(LISTED);
+    let consumers = page.map(|name| consumer_info(streams, stream, name)).collect::<Result<Vec<_>, _>>()?;
+    Ok(json!({ "total": names.len(), "offset": request.offset, "limit": LISTED, "consumers": consumers }))
+}
+
 fn consumer_info(streams: &mut Streams, stream: &str, name: &str) -> Result<Value, Refused> {
     let there = get(streams, stream)?;
     let consumer = there.consumers.get(name).ok_or_else(|| Refused::new(404, 10014, "consumer not found"))?;
     let (out, waiting) = consumer.pending(&there.log);
     Ok(json!({
         "stream_name": stream, "name": name, "config": consumer.config, "num_ack_pending": out, "num_pending": waiting,
-        "num_waiting": consumer.pulls.len(),
+        "num_waiting": consumer.pulls.len(), "ack_floor": { "stream_seq": consumer.floor() },
     }))
 }
 

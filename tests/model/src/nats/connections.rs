@@ -118,6 +118,7 @@ impl State {
         self.away_until = Some(until);
         self.push(until, Event::Back);
         if !std::mem::replace(&mut self.away, true) {
+            self.life += 1;
             let links: Vec<u64> = self.links.keys().copied().collect();
             for link in links {
                 self.down(link, None, now);

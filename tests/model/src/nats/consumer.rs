@@ -257,6 +257,11 @@ impl Consumer {
         }
     }
 
+    /// Up to here everything is acknowledged.
+    pub(super) fn floor(&self) -> u64 {
+        self.progress.out.first_key_value().map_or(self.progress.reached, |(sequence, _)| sequence - 1)
+    }
+
     /// How many are out, and how many were never delivered.
     pub(super) fn pending(&self, log: &Log) -> (usize, usize) {
         (self.progress.out.len(), log.from(self.progress.next).filter(|stored| self.wants(&stored.subject)).count())

@@ -21,8 +21,10 @@ pub struct Faults {
     pub reordered_delivery: f64,
     /// A message is late, and all that follow it on the connection.
     pub delay: f64,
-    /// How late at most.
+    /// How late at most, also of a slow store.
     pub longest_delay: Duration,
+    /// What was sent to a stream is stored late (a slow disk, a slow quorum), and what is sent to it later waits; reads overtake it.
+    pub slow_store: f64,
     /// A batched direct get is answered by a replica that lags.
     pub stale_read: f64,
     /// How far behind at most.
@@ -53,6 +55,7 @@ impl Faults {
             reordered_delivery: 0.0,
             delay: 0.0,
             longest_delay: Duration::ZERO,
+            slow_store: 0.0,
             stale_read: 0.0,
             longest_lag: Duration::ZERO,
             in_flight: 0.0,
@@ -75,6 +78,7 @@ impl Faults {
             reordered_delivery: likelihood,
             delay: likelihood,
             longest_delay: Duration::from_secs(3),
+            slow_store: likelihood / 2.0,
             stale_read: likelihood,
             longest_lag: Duration::from_secs(1),
             in_flight: likelihood,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::api::{self, Effects};
-use super::state::State;
+use super::state::{Event, State};
 use super::stream::{Incoming, Outcome, Refused};
 
 /// A message for a client.
@@ -74,7 +74,25 @@ impl State {
             }
             return;
         };
-        let outcome = self.take(&name, Incoming { subject, headers, data: payload }, now);
+        let message = Incoming { subject, headers, data: payload };
+        match self.turn_on(&name, now) {
+            Some(later) => self.push(later, Event::Store { stream: name, life: self.life, message, reply }),
+            None => self.store(&name, message, reply.as_deref(), now),
+        }
+    }
+
+    /// When a message's turn to be stored comes; `None`: at once.
+    fn turn_on(&mut self, name: &str, now: Instant) -> Option<Instant> {
+        let slow = self.chance("slow store", self.faults.slow_store).then(|| self.up_to(self.faults.longest_delay));
+        let stream = self.streams.get_mut(name)?;
+        let free = stream.busy_until.unwrap_or(now).max(now) + slow.unwrap_or_default();
+        stream.busy_until = Some(free).filter(|free| *free > now);
+        stream.busy_until
+    }
+
+    /// Stores a message, or refuses it, and says so.
+    pub(super) fn store(&mut self, name: &str, message: Incoming, reply: Option<&str>, now: Instant) {
+        let outcome = self.take(name, message, now);
         let answer = match outcome {
             Ok(Outcome::Staged) => Bytes::new(),
             Ok(Outcome::Stored { sequence, duplicate: false }) => json!({ "stream": name, "seq": sequence }).to_string().into(),
@@ -86,7 +104,7 @@ impl State {
             }
             Err(refused) => json!({ "error": refused.json(), "stream": name, "seq": 0 }).to_string().into(),
         };
-        self.reply(reply.as_deref(), answer, now);
+        self.reply(reply, answer, now);
     }
 
     /// Stores a message if it may be, and lets everybody know who waits for it.

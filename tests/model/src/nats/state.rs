@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::connections::Link;
 use super::faults::Faults;
-use super::stream::Stream;
+use super::stream::{Incoming, Stream};
 use super::subscriptions::{Sub, Subscriptions};
 
 /// Where a message goes.
@@ -29,14 +29,42 @@ pub(super) enum Target {
 
 /// Something that will happen.
 pub(super) enum Event {
-    Arrive { link: u64, epoch: u64, message: Outgoing },
-    Deliver { link: u64, epoch: u64, target: Target, message: Message },
-    Unsubscribe { sub: u64 },
-    Close { sub: u64 },
-    Up { link: u64, epoch: u64 },
+    Arrive {
+        link: u64,
+        epoch: u64,
+        message: Outgoing,
+    },
+    Deliver {
+        link: u64,
+        epoch: u64,
+        target: Target,
+        message: Message,
+    },
+    /// A message has waited for its turn on a stream.
+    Store {
+        stream: String,
+        life: u64,
+        message: Incoming,
+        reply: Option<String>,
+    },
+    Unsubscribe {
+        sub: u64,
+    },
+    Close {
+        sub: u64,
+    },
+    Up {
+        link: u64,
+        epoch: u64,
+    },
     Back,
-    Consumer { stream: String, consumer: String },
-    Schedules { stream: String },
+    Consumer {
+        stream: String,
+        consumer: String,
+    },
+    Schedules {
+        stream: String,
+    },
 }
 
 pub(super) struct State {
@@ -51,6 +79,8 @@ pub(super) struct State {
     requests: BTreeMap<String, (u64, oneshot::Sender<Message>)>,
     timeline: BTreeMap<(Instant, u64), Event>,
     pub(super) counter: u64,
+    /// Counts the server's lives; what waits in memory does not outlive one.
+    pub(super) life: u64,
     pub(super) away: bool,
     pub(super) away_until: Option<Instant>,
     /// Stored, and not shown to the observers yet.
@@ -71,6 +101,7 @@ impl State {
             requests: BTreeMap::new(),
             timeline: BTreeMap::new(),
             counter: 0,
+            life: 0,
             away: false,
             away_until: None,
             stored: Vec::new(),
@@ -112,6 +143,11 @@ impl State {
             Event::Deliver { link, epoch, target, message } => {
                 if self.links.get(&link).is_some_and(|there| there.epoch == epoch && !there.dead) {
                     self.hand_over(&target, message);
+                }
+            }
+            Event::Store { stream, life, message, reply } => {
+                if life == self.life {
+                    self.store(&stream, message, reply.as_deref(), now);
                 }
             }
             Event::Unsubscribe { sub } => self.unsubscribed(sub, now),

@@ -92,6 +92,8 @@ pub(super) struct Stream {
     pub(super) log: Log,
     pub(super) consumers: BTreeMap<String, Consumer>,
     pub(super) schedules: BTreeMap<String, Schedule>,
+    /// Until then it is busy with what came before.
+    pub(super) busy_until: Option<Instant>,
     /// Refuses everything, as if it were full.
     pub(super) full: bool,
     ids: BTreeMap<String, (Timestamp, u64)>,
@@ -102,7 +104,7 @@ impl Stream {
     pub(super) fn new(config: Config, created: Timestamp) -> Self {
         let (log, consumers, schedules) = (Log::default(), BTreeMap::new(), BTreeMap::new());
         let (ids, batches) = (BTreeMap::new(), BTreeMap::new());
-        Self { config: completed(config), created, log, consumers, schedules, full: false, ids, batches }
+        Self { config: completed(config), created, log, consumers, schedules, busy_until: None, full: false, ids, batches }
     }
 
     pub(super) fn captures(&self, subject: &str) -> bool {
@@ -125,7 +127,11 @@ impl Stream {
         }
         self.expect(&message)?;
         let schedule = self.schedule_of(&message)?;
+        let replaced = self.replaced_by(&message)?;
         let sequence = self.store(message, at, stored)?;
+        for sequence in replaced {
+            self.forget(sequence);
+        }
         // One schedule a subject.
         let before = schedule.and_then(|(subject, due)| self.schedules.insert(subject, Schedule { at: due, sequence }));
         if let Some(before) = before {
@@ -146,6 +152,16 @@ impl Stream {
         let filter = message.header("Nats-Expected-Last-Subject-Sequence-Subject").unwrap_or(&message.subject);
         let last = self.log.last_on(filter).map_or(0, |stored| stored.sequence);
         if last == expected { Ok(()) } else { Err(Refused::new(400, 10071, format!("wrong last sequence: {last}"))) }
+    }
+
+    /// What the message takes the place of.
+    fn replaced_by(&self, message: &Incoming) -> Result<std::collections::BTreeSet<u64>, Refused> {
+        match message.header("Nats-Rollup") {
+            None => Ok(std::collections::BTreeSet::new()),
+            Some(_) if !self.config.allow_rollup => Err(Refused::new(500, 10111, "rollup not permitted")),
+            Some("all") => Ok(self.log.sequences(">", 1)),
+            Some(_) => Ok(self.log.sequences(&message.subject, 1)),
+        }
     }
 
     fn batch(
@@ -240,6 +256,7 @@ impl Stream {
     /// The server was restarted: what was not stored is gone.
     pub(super) fn restarted(&mut self) {
         self.batches.clear();
+        self.busy_until = None;
     }
 }
 

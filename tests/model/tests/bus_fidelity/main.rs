@@ -9,6 +9,7 @@ mod appends;
 mod consumers;
 mod ground;
 mod letters;
+mod objects;
 mod outages;
 mod streams;
 mod timers;
@@ -58,6 +59,16 @@ fn what_is_not_there_is_said_so() {
 #[test]
 fn purges_take_away_what_they_name() {
     compare(async |ground| streams::purges(ground).await);
+}
+
+#[test]
+fn objects_are_replaced_and_read() {
+    compare(async |ground| objects::objects(ground).await);
+}
+
+#[test]
+fn upkeep_sees_consumers_and_purges_below() {
+    compare(async |ground| objects::upkeep(ground).await);
 }
 
 #[test]
