@@ -11,8 +11,8 @@ use chassis::bus::Outgoing;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::api::PullRequest;
 use super::consumer::{Outbox, Pull};
+use super::consumers_api::PullRequest;
 use super::serve::{message, status};
 use super::state::State;
 

@@ -5,8 +5,10 @@
 //! host's clock, or be easier on its clients than the real one.
 
 mod api;
+mod chance;
 mod connections;
 mod consumer;
+mod consumers_api;
 mod deliver;
 mod faults;
 mod link;
