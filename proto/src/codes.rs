@@ -105,6 +105,8 @@ codes! {
         Superseded = "superseded",
         /// An alert that belongs to a closed incident goes on.
         FiringAfterClose = "firing_after_close",
+        /// A service gave up on one of the incident's messages; it is in the dead-letter stream.
+        DeadLetter = "dead_letter",
     }
 }
 

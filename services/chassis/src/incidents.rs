@@ -4,16 +4,20 @@
 //! lost is made again on what is there then. A fact of a type that this binary does not know stops everything about its incident.
 //! Must not: decide; `lastgood-core` does.
 
+mod error;
+
 use std::time::Duration;
 
 use contracts::subjects::{self, streams};
 use contracts::v1::WorkloadRef;
 use contracts::{DecodeError, Fact, IncidentId, IncidentSubject};
 use jiff::Timestamp;
-use lastgood_core::incident::{Command, Incident, Recorded, Refusal, decide, evolve};
+use lastgood_core::incident::{Command, Incident, Recorded, decide, evolve};
 use tokio::time::Instant;
 
-use crate::bus::{AppendError, Appended, Bus, Group, HandleError, NewEvent, ReadError, Stored};
+use crate::bus::{AppendError, Appended, Bus, Group, NewEvent, ReadError, Stored};
+
+pub use error::{ExecuteError, LoadError};
 
 /// How often a decision is made again after it lost; each time somebody else's was stored.
 const TRIES: u32 = 20;
@@ -35,6 +39,24 @@ pub struct Loaded {
     pub facts: Vec<Recorded>,
 }
 
+/// An incident as far as its log can be read.
+#[derive(Debug, Clone)]
+pub struct Salvaged {
+    /// What could be read.
+    pub loaded: Loaded,
+    /// A [`LoadError::Damaged`] for each fact that could not; empty where the log is whole.
+    pub damage: Vec<LoadError>,
+}
+
+/// On what a decision is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Basis {
+    /// All facts.
+    Whole,
+    /// Those that can be read.
+    Salvaged,
+}
+
 /// What a command came to.
 #[derive(Debug, Clone)]
 pub struct Executed {
@@ -44,75 +66,6 @@ pub struct Executed {
     pub appended: Option<Appended>,
     /// The incident before them.
     pub before: Loaded,
-}
-
-/// Why an incident can't be read.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum LoadError {
-    /// NATS is away, or no replica is new enough.
-    #[error("the incident can't be read")]
-    Read(#[from] ReadError),
-    /// A newer binary has written on it: leave it alone.
-    #[error("the incident holds a fact that this binary does not know: {0}")]
-    UnknownFact(String),
-    /// A fact on it is damaged.
-    #[error("fact {sequence} of the incident is damaged: {reason}")]
-    Damaged {
-        /// Its sequence.
-        sequence: u64,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-/// Why a command made no facts.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ExecuteError {
-    /// The core refuses it.
-    #[error("refused: {0}")]
-    Refused(Refusal),
-    /// NATS is away.
-    #[error("NATS is unavailable: {0}")]
-    Unavailable(String),
-    /// A newer binary has written on the incident.
-    #[error("the incident holds a fact that this binary does not know: {0}")]
-    UnknownFact(String),
-    /// The log is damaged, or the append can never succeed.
-    #[error("{0}")]
-    Broken(String),
-    /// Others were faster every time.
-    #[error("lost against other writers {0} times")]
-    Contended(u32),
-}
-
-impl From<LoadError> for ExecuteError {
-    fn from(error: LoadError) -> Self {
-        match error {
-            LoadError::Read(ReadError::Refused(reason)) => Self::Broken(reason),
-            LoadError::Read(away) => Self::Unavailable(away.to_string()),
-            LoadError::UnknownFact(what) => Self::UnknownFact(what),
-            LoadError::Damaged { .. } => Self::Broken(error.to_string()),
-        }
-    }
-}
-
-impl From<ExecuteError> for HandleError {
-    fn from(error: ExecuteError) -> Self {
-        match error {
-            ExecuteError::Unavailable(_) => Self::outage(error),
-            ExecuteError::UnknownFact(_) => Self::LeaveAlone { reason: error.to_string() },
-            ExecuteError::Contended(_) => Self::retry(Duration::from_millis(200), error),
-            // Which refusals are success only the caller knows ([`ExecuteError::settled`]); one that it does not expect is looked at
-            // again, and by people in the end.
-            ExecuteError::Refused(_) | ExecuteError::Broken(_) => Self::retry(Duration::from_secs(1), error),
-        }
-    }
-}
-
-impl From<LoadError> for HandleError {
-    fn from(error: LoadError) -> Self {
-        ExecuteError::from(error).into()
-    }
 }
 
 impl Incidents {
@@ -131,6 +84,16 @@ impl Incidents {
     /// Reads and folds an incident, at least up to the sequence (in the incidents' stream) that woke the caller. An incident
     /// without facts (not opened, or archived) is `Incident::default()`.
     pub async fn load(&self, subject: &IncidentSubject, at_least: Option<u64>) -> Result<Loaded, LoadError> {
+        let salvaged = self.salvage(subject, at_least).await?;
+        match salvaged.damage.into_iter().next() {
+            Some(damage) => Err(damage),
+            None => Ok(salvaged.loaded),
+        }
+    }
+
+    /// What can be read of an incident, passing over damaged facts (a fact of a newer binary is still an error). For telling people,
+    /// never for deciding what happens to a workload.
+    pub async fn salvage(&self, subject: &IncidentSubject, at_least: Option<u64>) -> Result<Salvaged, LoadError> {
         let (workload, own) = (subject.workload_filter(), subject.filter());
         let deadline = self.deadline();
         let (last, first) =
@@ -140,7 +103,8 @@ impl Incidents {
             last = self.catch_up(&workload, sequence, deadline).await?;
         }
         let Some(last) = last else {
-            return Ok(Loaded { incident: Incident::default(), expected: 0, facts: Vec::new() });
+            let loaded = Loaded { incident: Incident::default(), expected: 0, facts: Vec::new() };
+            return Ok(Salvaged { loaded, damage: Vec::new() });
         };
         let wanted = match IncidentSubject::parse(&last.subject) {
             Ok((newest, _)) if newest.incident == subject.incident => last.sequence,
@@ -149,7 +113,14 @@ impl Incidents {
         };
         let stored = self.bus.read_on(streams::INCIDENTS, &own, 1, wanted, first, deadline).await?;
         let reached = stored.last().map_or(0, |stored| stored.sequence);
-        let facts = stored.iter().map(recorded).collect::<Result<Vec<_>, _>>()?;
+        let (mut facts, mut damage) = (Vec::with_capacity(stored.len()), Vec::new());
+        for stored in &stored {
+            match recorded(stored) {
+                Ok(recorded) => facts.push(recorded),
+                Err(damaged @ LoadError::Damaged { .. }) => damage.push(damaged),
+                Err(error) => return Err(error),
+            }
+        }
         let incident = facts.iter().fold(Incident::default(), evolve);
         if incident.opened.is_none() && !facts.is_empty() {
             // Its opening is archived, or lost: no decision can rest on the rest, and `decide` refuses to.
@@ -157,7 +128,7 @@ impl Incidents {
             metrics::counter!("lastgood_incidents_without_opening_total").increment(1);
         }
         // What was read beyond the leader's answer is newer than it; if a stranger's fact lies between, the append is refused.
-        Ok(Loaded { incident, expected: last.sequence.max(reached), facts })
+        Ok(Salvaged { loaded: Loaded { incident, expected: last.sequence.max(reached), facts }, damage })
     }
 
     /// Asks the leader again until it knows of a sequence that somebody has seen, unless that was purged.
@@ -183,6 +154,16 @@ impl Incidents {
         Ok(self.bus.last_sequence(streams::INCIDENTS).await? >= sequence)
     }
 
+    /// An incident for finding out what its workload may do next: one that was closed may be damaged, since nothing is decided on
+    /// it any more.
+    async fn load_unless_over(&self, subject: &IncidentSubject, at_least: Option<u64>) -> Result<Loaded, LoadError> {
+        let salvaged = self.salvage(subject, at_least).await?;
+        match salvaged.damage.into_iter().next() {
+            Some(damage) if salvaged.loaded.incident.closed.is_none() => Err(damage),
+            _ => Ok(salvaged.loaded),
+        }
+    }
+
     /// The newest incident of a workload; `None` when there never was one (or it is archived).
     pub async fn latest(&self, workload: &WorkloadRef) -> Result<Option<(IncidentSubject, Loaded)>, LoadError> {
         let Some((subject, loaded)) = self.last_on(&subjects::workload_filter(workload)).await? else { return Ok(None) };
@@ -196,7 +177,7 @@ impl Incidents {
         if newest.incident == subject.incident {
             return Ok(Some((subject, loaded)));
         }
-        let of_newest = self.load(&newest, Some(opening.sequence)).await?;
+        let of_newest = self.load_unless_over(&newest, Some(opening.sequence)).await?;
         // What was expected before the opening was read: should a still newer incident open meanwhile, an append on this is refused.
         Ok(Some((newest, Loaded { expected: loaded.expected, ..of_newest })))
     }
@@ -210,7 +191,7 @@ impl Incidents {
     async fn last_on(&self, filter: &str) -> Result<Option<(IncidentSubject, Loaded)>, LoadError> {
         let Some(last) = self.bus.last(streams::INCIDENTS, filter).await? else { return Ok(None) };
         let subject = subject_of(&last)?;
-        let loaded = self.load(&subject, Some(last.sequence)).await?;
+        let loaded = self.load_unless_over(&subject, Some(last.sequence)).await?;
         Ok(Some((subject, loaded)))
     }
 
@@ -228,10 +209,35 @@ impl Incidents {
         command: &Command,
         now: Timestamp,
     ) -> Result<Executed, ExecuteError> {
+        self.run(subject, at_least, command, now, Basis::Whole).await
+    }
+
+    /// The same on what can be read of a damaged log: for what people are told and for giving the incident up.
+    pub async fn execute_salvaged(
+        &self,
+        subject: &IncidentSubject,
+        at_least: Option<u64>,
+        command: &Command,
+        now: Timestamp,
+    ) -> Result<Executed, ExecuteError> {
+        self.run(subject, at_least, command, now, Basis::Salvaged).await
+    }
+
+    async fn run(
+        &self,
+        subject: &IncidentSubject,
+        at_least: Option<u64>,
+        command: &Command,
+        now: Timestamp,
+        basis: Basis,
+    ) -> Result<Executed, ExecuteError> {
         let deadline = self.deadline();
         let mut tried = 0;
         loop {
-            let before = self.load(subject, at_least).await?;
+            let before = match basis {
+                Basis::Whole => self.load(subject, at_least).await?,
+                Basis::Salvaged => self.salvage(subject, at_least).await?.loaded,
+            };
             let facts = decide(&before.incident, command, now).map_err(ExecuteError::Refused)?;
             if facts.is_empty() {
                 return Ok(Executed { facts, appended: None, before });
@@ -268,26 +274,17 @@ impl Incidents {
     }
 }
 
-impl ExecuteError {
-    /// Takes "the log says so already" for the success that it is for a redelivered message.
-    pub fn settled(result: Result<Executed, Self>) -> Result<Option<Executed>, Self> {
-        match result {
-            Ok(executed) => Ok(Some(executed)),
-            Err(Self::Refused(Refusal::AlreadySo)) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-}
-
 fn subject_of(stored: &Stored) -> Result<IncidentSubject, LoadError> {
-    let damaged = |error: contracts::SubjectError| LoadError::Damaged { sequence: stored.sequence, reason: error.to_string() };
-    IncidentSubject::parse(&stored.subject).map(|(subject, _)| subject).map_err(damaged)
+    let stranger = |error: contracts::SubjectError| LoadError::Stranger { sequence: stored.sequence, reason: error.to_string() };
+    IncidentSubject::parse(&stored.subject).map(|(subject, _)| subject).map_err(stranger)
 }
 
 fn recorded(stored: &Stored) -> Result<Recorded, LoadError> {
     match Fact::decode(stored.event_type(), &stored.data) {
         Ok(fact) => Ok(Recorded { sequence: stored.sequence, at: stored.at, fact }),
         Err(error @ DecodeError::UnknownType(_)) => Err(LoadError::UnknownFact(error.to_string())),
-        Err(DecodeError::Damaged { reason, .. }) => Err(LoadError::Damaged { sequence: stored.sequence, reason }),
+        Err(DecodeError::Damaged { reason, .. }) => {
+            Err(LoadError::Damaged { incident: Box::new(subject_of(stored)?), sequence: stored.sequence, reason })
+        }
     }
 }

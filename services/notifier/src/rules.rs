@@ -9,6 +9,7 @@ use contracts::v1::Audience;
 
 use crate::channels::Channel;
 use crate::story::Request;
+use crate::templates::alarm::AUDIENCE;
 
 /// The channels to try, in order; the second is the fallback. Empty: nothing is configured that could reach this audience.
 #[must_use]
@@ -21,6 +22,21 @@ pub fn route<'a>(channels: &[&'a dyn Channel], fallback: Option<&str>, request: 
     let rest = || reaching.iter().filter(|channel| channel.name() != first.name());
     let second = rest().find(preferred).or_else(|| rest().next());
     std::iter::once(*first).chain(second.copied()).collect()
+}
+
+/// The channels to try for an alarm, in order: the usual ones first, or the fallback where the notifier itself is what failed.
+#[must_use]
+pub fn alarm_route<'a>(channels: &[&'a dyn Channel], fallback: Option<&str>, by_fallback: bool) -> Vec<&'a dyn Channel> {
+    let mut route: Vec<_> = channels.iter().copied().filter(|channel| channel.reaches(AUDIENCE)).collect();
+    if by_fallback && route.len() > 1 {
+        // Without a configured one, any but the first: that is the one that pages usually go over.
+        let first = route[0].name();
+        route.sort_by_key(|channel| match fallback {
+            Some(fallback) => channel.name() != fallback,
+            None => channel.name() == first,
+        });
+    }
+    route
 }
 
 /// How many copies a channel gets of a notification: none when it answers for it and its one receiver has it already.

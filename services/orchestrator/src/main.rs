@@ -1,5 +1,5 @@
 //! `lastgood-orchestrator`: runs the service; `pause` and `resume` switch all automatic action off and on; `archived` tells
-//! what the archive holds of an incident.
+//! what the archive holds of an incident; `dead-letters` shows and replays what no service could process.
 //!
 //! Must not: hold logic; it reads the configuration, starts the chassis, wires and runs.
 
@@ -17,9 +17,10 @@ use orchestrator::archive::{self, Archive};
 use orchestrator::cluster::LiveCluster;
 use orchestrator::config::Config;
 use orchestrator::correlate::Rules;
+use orchestrator::dead_letters::command::DeadLettersCommand;
 use orchestrator::decision::Engine;
 use orchestrator::ledger::LedgerStore;
-use orchestrator::{ledger, pause, wiring};
+use orchestrator::{dead_letters, ledger, pause, wiring};
 
 #[derive(Parser)]
 #[command(version, about = "Finds what went bad and which version to go back to")]
@@ -57,6 +58,12 @@ enum Subcommands {
         #[arg(long)]
         who: Option<String>,
     },
+    /// What no service could process: list it, look at it, deliver it again. Exits with 0 when done, 1 when something could not be
+    /// done, 3 when there is no such dead letter.
+    DeadLetters {
+        #[command(subcommand)]
+        command: DeadLettersCommand,
+    },
 }
 
 #[tokio::main]
@@ -72,6 +79,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Subcommands::Pause { reason, who } => switch(&config, true, reason, who).await,
         Subcommands::Archived { incident } => archived(&config, incident).await,
         Subcommands::Resume { reason, who } => switch(&config, false, reason, who).await,
+        Subcommands::DeadLetters { command } => dead_letters(&config, &command).await,
     }
 }
 
@@ -90,6 +98,12 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         ledger::watch(client, engine.cluster, engine.store, &name, stopping, || listed.ready()).await
     });
     Ok(service.run().await)
+}
+
+async fn dead_letters(config: &Config, command: &DeadLettersCommand) -> anyhow::Result<ExitCode> {
+    let answer = dead_letters::command::run(&connect(config).await?, command).await?;
+    println!("{}", answer.text);
+    Ok(ExitCode::from(answer.code))
 }
 
 /// A connection for one command, which does not wait for NATS for ever.

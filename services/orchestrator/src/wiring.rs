@@ -11,6 +11,7 @@ use contracts::subjects::{self, streams};
 
 use crate::alerts::AlertHandler;
 use crate::archive::Archivist;
+use crate::dead_letters::DeadLetters;
 use crate::deadlines::{Fired, Schedule};
 use crate::decision::Engine;
 use crate::ledger::RolledBack;
@@ -45,7 +46,9 @@ pub fn consume(engine: &Engine, life: &Lifecycle) {
     start(fired, Arc::new(Fired::new(engine.incidents.clone())));
     let rolled_back = RolledBack { store: engine.store.clone(), incidents: engine.incidents.clone() };
     start(incidents("orchestrator-ledger", vec![subjects::facts_of_type("rollback_started")]), Arc::new(rolled_back));
-    start(ConsumerSpec::advisories("orchestrator-advisories"), Arc::new(Undeliverable::new(engine.incidents.clone())));
+    start(ConsumerSpec::advisories("orchestrator-advisories"), Arc::new(Undeliverable::new(engine.bus.clone())));
+    let letters = ConsumerSpec::new(streams::DEAD, "orchestrator-dead-letters", vec![subjects::ALL_DEAD.to_owned()]);
+    start(letters, Arc::new(DeadLetters::new(engine.incidents.clone())));
 }
 
 /// Starts the archiving, which nothing else waits for.

@@ -11,15 +11,21 @@ use contracts::v1;
 use prost::Message;
 
 use super::wire::envelope_headers;
-use super::{AppendError, Bus, Delivery, ReadError, Stored};
+use super::{Advisory, AppendError, Bus, Delivery, ReadError, Stored};
 
 /// Where replayed dead letters go: `lastgood.redelivery.<service>.<durable>`.
 pub const REDELIVERY_PREFIX: &str = "lastgood.redelivery";
+
+/// What a durable's consumer of replayed dead letters has behind its name.
+const REDELIVERY_SUFFIX: &str = "-redelivery";
+/// The services that have durables.
+const SERVICES: [&str; 5] = ["alert-ingest", "orchestrator", "executor", "verifier", "notifier"];
 
 const CONSUMER: &str = "Lastgood-Consumer";
 const SUBJECT: &str = "Lastgood-Original-Subject";
 const STREAM: &str = "Lastgood-Original-Stream";
 const SEQUENCE: &str = "Lastgood-Original-Sequence";
+const LETTER: &str = "Lastgood-Dead-Letter";
 const TIME: &str = "Lastgood-Original-Time";
 
 /// A dead letter in its stream.
@@ -56,35 +62,37 @@ pub(super) fn original(stored: &Stored) -> Option<(String, Stored)> {
 impl Bus {
     /// Stores a dead letter of one of this service's durables. Storing the same one twice stores it once.
     pub async fn dead_letter(&self, durable: &str, delivery: &Delivery, reason: &str) -> Result<(), AppendError> {
-        let mut headers: BTreeMap<String, String> = BTreeMap::new();
-        for (name, values) in delivery.stored.headers.iter() {
-            if let Some(value) = values.first() {
-                headers.insert(name.to_string(), value.to_string());
-            }
-        }
-        let durable = durable.strip_suffix("-redelivery").unwrap_or(durable);
-        headers.insert(CONSUMER.to_owned(), durable.to_owned());
-        headers.insert(TIME.to_owned(), delivery.stored.at.to_string());
-        let letter = v1::DeadLetter {
-            service: self.service().to_owned(),
-            stream: delivery.stream.clone(),
-            sequence: delivery.sequence(),
-            subject: delivery.subject().to_owned(),
-            reason: reason.to_owned(),
-            headers,
-            data: delivery.stored.data.to_vec(),
-        };
+        let letter = letter(self.service(), durable, &delivery.stream, &delivery.stored, reason);
+        self.store_letter(letter, delivery.delivered_sequence).await
+    }
+
+    /// Stores a dead letter of a message that the server gave up on for whichever service: its consumer was told of it as often as it
+    /// may be, and never answered. Storing the same one twice stores it once.
+    pub async fn dead_letter_of(&self, advisory: &Advisory, stored: &Stored, reason: &str) -> Result<(), AppendError> {
+        let (stream, stored) = original(stored).unwrap_or_else(|| (advisory.stream.clone(), stored.clone()));
+        let letter = letter(service_of(&advisory.consumer), &advisory.consumer, &stream, &stored, reason);
+        self.store_letter(letter, advisory.sequence).await
+    }
+
+    /// The delivering sequence is part of its name, so that a replay that fails again is a dead letter again.
+    async fn store_letter(&self, letter: v1::DeadLetter, delivered_sequence: u64) -> Result<(), AppendError> {
+        let durable = letter.headers.get(CONSUMER).cloned().unwrap_or_default();
         let mut envelope = envelope_headers(&self.envelope(self.ids().event(), "lastgood.v1.DeadLetter"));
-        // The delivering sequence, so that a replay that fails again is a dead letter again.
-        let id = format!("{durable}/{}/{}/{}", delivery.stream, delivery.sequence(), delivery.delivered_sequence);
+        let id = format!("{durable}/{}/{}/{delivered_sequence}", letter.stream, letter.sequence);
         envelope.insert("Nats-Msg-Id", id.as_str());
-        self.store(subjects::dead(self.service()), envelope, letter.encode_to_vec().into()).await.map(drop)
+        self.store(subjects::dead(&letter.service), envelope, letter.encode_to_vec().into()).await.map(drop)
     }
 
     /// All dead letters of all services, oldest first; ones that are not readable are passed over with a log line.
     pub async fn dead_letters(&self) -> Result<Vec<DeadLetterEntry>, ReadError> {
         let stored = self.read(streams::DEAD, subjects::ALL_DEAD, 1, None).await?;
         Ok(stored.iter().filter_map(entry).collect())
+    }
+
+    /// When each dead letter was last replayed, by its sequence.
+    pub async fn replays(&self) -> Result<BTreeMap<u64, jiff::Timestamp>, ReadError> {
+        let stored = self.read(streams::DEAD, &format!("{REDELIVERY_PREFIX}.>"), 1, None).await?;
+        Ok(stored.iter().filter_map(|stored| Some((stored.header(LETTER)?.parse().ok()?, stored.at))).collect())
     }
 
     /// Delivers a dead letter's message again to the consumer that gave it up. Its own stream is not touched.
@@ -105,9 +113,43 @@ impl Bus {
         headers.insert(STREAM, letter.stream.as_str());
         headers.insert(SEQUENCE, letter.sequence.to_string().as_str());
         headers.insert(TIME, time.as_str());
+        headers.insert(LETTER, sequence.to_string().as_str());
         self.store(redelivery(&letter.service, &durable), headers, letter.data.into()).await?;
         Ok(())
     }
+}
+
+fn letter(service: &str, durable: &str, stream: &str, stored: &Stored, reason: &str) -> v1::DeadLetter {
+    let mut headers: BTreeMap<String, String> = BTreeMap::new();
+    for (name, values) in stored.headers.iter() {
+        if let Some(value) = values.first() {
+            headers.insert(name.to_string(), value.to_string());
+        }
+    }
+    let durable = durable.strip_suffix(REDELIVERY_SUFFIX).unwrap_or(durable);
+    headers.insert(CONSUMER.to_owned(), durable.to_owned());
+    headers.insert(TIME.to_owned(), stored.at.to_string());
+    v1::DeadLetter {
+        service: service.to_owned(),
+        stream: stream.to_owned(),
+        sequence: stored.sequence,
+        subject: stored.subject.clone(),
+        reason: reason.to_owned(),
+        headers,
+        data: stored.data.to_vec(),
+    }
+}
+
+/// The service that a durable belongs to, by the convention of its name (`<service>` or `<service>-<what>`).
+fn service_of(durable: &str) -> &str {
+    let belongs = |service: &&&str| durable.strip_prefix(**service).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    SERVICES.iter().find(belongs).map_or(durable, |service| *service)
+}
+
+/// The durable that gave this letter's message up.
+#[must_use]
+pub fn consumer_of(letter: &v1::DeadLetter) -> &str {
+    letter.headers.get(CONSUMER).map_or("", String::as_str)
 }
 
 /// Why a dead letter was not replayed.
@@ -136,6 +178,23 @@ fn entry(stored: &Stored) -> Option<DeadLetterEntry> {
         Err(error) => {
             tracing::warn!(sequence = stored.sequence, %error, "a dead letter can't be read");
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_durable_names_its_service() {
+        for (durable, service) in [
+            ("executor", "executor"),
+            ("orchestrator-resume", "orchestrator"),
+            ("alert-ingest-x", "alert-ingest"),
+            ("executors", "executors"),
+        ] {
+            assert_eq!(service_of(durable), service);
         }
     }
 }

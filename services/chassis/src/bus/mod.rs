@@ -33,7 +33,7 @@ pub use alerts::AlertPart;
 pub use append::{AppendError, Appended, Group, NewEvent};
 pub use connect::ConnectError;
 pub use consume::{ConsumerSpec, HandleError, Handler};
-pub use dead::{DeadLetterEntry, REDELIVERY_PREFIX, ReplayError};
+pub use dead::{DeadLetterEntry, REDELIVERY_PREFIX, ReplayError, consumer_of};
 pub use delivery::Delivery;
 pub use objects::{BucketError, Object};
 pub use read::{ReadError, Stored};

@@ -3,7 +3,7 @@
 //! Guarantees: a refusal says whether asking again can help. Must not: carry anything that the facts it makes don't need.
 
 use contracts::v1;
-use contracts::{DeadlineKind, HaltReason};
+use contracts::{DeadlineKind, FailureReason, HaltReason};
 use jiff::Timestamp;
 
 use super::state::Phase;
@@ -63,6 +63,18 @@ pub enum Command {
         /// Which.
         fingerprint: String,
     },
+    /// People have to look at it, whatever its phase, closed included; the incident itself goes on as it would.
+    Escalate {
+        /// Why.
+        reason: FailureReason,
+        /// For people.
+        detail: String,
+    },
+    /// Its log can't be read in full, so nothing can be decided on it any more: the team lead is told, and it is closed.
+    GiveUp {
+        /// What is wrong, for people.
+        detail: String,
+    },
     /// Somebody else changed the workload.
     Supersede(v1::Superseded),
     /// A timer fired.
@@ -112,6 +124,8 @@ impl Command {
             Self::ResolveAlert(_) => "resolve alert",
             Self::ResolveAlerts(_) => "resolve alerts",
             Self::StillFiring { .. } => "note that it still fires",
+            Self::Escalate { .. } => "escalate",
+            Self::GiveUp { .. } => "give up",
             Self::Supersede(_) => "supersede",
             Self::PassDeadline(_) => "pass deadline",
             Self::Announce(_) => "announce",

@@ -17,6 +17,10 @@ use super::state::{Incident, Phase};
 /// The facts that a command makes of this state, all of which belong into one atomic append.
 pub fn decide(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fact>, Refusal> {
     let facts = direct(state, command, now)?;
+    if matches!(command, Command::GiveUp { .. }) {
+        // Conclusions are drawn from whole logs only.
+        return Ok(facts);
+    }
     Ok(follow::complete(state, facts, now))
 }
 
@@ -28,7 +32,9 @@ fn direct(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fac
             Phase::Absent => one(fact.clone()),
             _ => Err(Refusal::AlreadySo),
         },
+        Command::GiveUp { detail } => give_up(state, detail),
         _ if phase == Phase::Absent => illegal(),
+        Command::Escalate { reason, detail } => follow::escalation(state, *reason, detail).map_or(Err(Refusal::AlreadySo), one),
         Command::IdentifyCurrent(_) | Command::FindPrevious(_) | Command::MissPrevious(_) | Command::Plan(_) => {
             prepare(state, command)
         }
@@ -66,6 +72,16 @@ fn direct(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fac
 #[expect(clippy::unnecessary_wraps, reason = "it ends the arms of `decide`, which can refuse")]
 fn one(fact: impl Into<Fact>) -> Result<Vec<Fact>, Refusal> {
     Ok(vec![fact.into()])
+}
+
+/// What the state misses is not known, not even whether it was opened; closing is right in every phase but after the close.
+fn give_up(state: &Incident, detail: &str) -> Result<Vec<Fact>, Refusal> {
+    let reason = FailureReason::DeadLetter;
+    let mut facts: Vec<Fact> = follow::escalation(state, reason, detail).map(Fact::from).into_iter().collect();
+    if state.closed.is_none() {
+        facts.push(v1::IncidentClosed { outcome: v1::Outcome::Unspecified.into(), reason: reason.code().to_owned() }.into());
+    }
+    if facts.is_empty() { Err(Refusal::AlreadySo) } else { Ok(facts) }
 }
 
 fn prepare(state: &Incident, command: &Command) -> Result<Vec<Fact>, Refusal> {

@@ -149,6 +149,13 @@ fn firing_after_close(state: &Incident) -> v1::NotificationRequested {
     request(Audience::TeamLead, Urgency::Page, reason.code(), summary, &reason.runbook())
 }
 
+/// The team lead's page for this reason; `None` when it was asked for.
+pub(super) fn escalation(state: &Incident, reason: FailureReason, detail: &str) -> Option<v1::NotificationRequested> {
+    let told = state.notice(Audience::TeamLead, reason.code()).is_some();
+    let summary = format!("lastgood could not process everything about this incident: {detail}");
+    (!told).then(|| request(Audience::TeamLead, Urgency::Page, reason.code(), summary, &reason.runbook()))
+}
+
 /// The escalation for an alert that outlives its incident; `None` while there is no need for one, or when it was asked for.
 pub(super) fn still_firing(state: &Incident, fingerprint: &str, now: Timestamp) -> Option<v1::NotificationRequested> {
     let closed = state.closed.as_ref()?;

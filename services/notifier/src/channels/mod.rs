@@ -18,6 +18,7 @@ use contracts::v1::Audience;
 use crate::config::Notifier;
 use crate::story::{Request, Story};
 use crate::templates::ChatMessage;
+use crate::templates::alarm::Alarm;
 
 /// One thing to tell somebody.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +80,9 @@ pub trait Channel: Send + Sync {
 
     /// Tells them, once.
     async fn send(&self, notice: &Notice<'_>) -> Result<Receipt, SendError>;
+
+    /// Tells the team lead of trouble with lastgood itself, once.
+    async fn alarm(&self, alarm: &Alarm) -> Result<(), SendError>;
 
     /// The copies that it gets of a notification that another channel answers for; one attempt function each, so that one that
     /// fails is tried again alone.

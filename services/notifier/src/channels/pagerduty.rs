@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::channels::{Channel, Notice, Receipt, SendError, http};
 use crate::config::Notifier;
 use crate::story::Request;
+use crate::templates::alarm::{self, Alarm};
 use crate::templates::{Links, page};
 
 /// The channel.
@@ -91,6 +92,10 @@ impl Channel for PagerDuty {
         }
         self.post("/v2/enqueue", audience, page::trigger(notice, &self.links)).await?;
         Ok(Receipt { dedup_key: page::dedup_key(notice) })
+    }
+
+    async fn alarm(&self, alarm: &Alarm) -> Result<(), SendError> {
+        self.post("/v2/enqueue", alarm::AUDIENCE, alarm::trigger(alarm, &self.links)).await
     }
 
     fn copies(&self, request: &Request) -> usize {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::channels::{Channel, Chat, Notice, Receipt, SendError, ThreadRef, http};
 use crate::config::Notifier;
 use crate::story::Request;
+use crate::templates::alarm::{self, Alarm};
 use crate::templates::{ChatMessage, Links, notice};
 use crate::text::cut;
 
@@ -135,6 +136,10 @@ impl Channel for Slack {
         let message = notice::chat(notice, &self.links);
         let posted = self.post(thread.as_ref(), &message).await?;
         Ok(Receipt { dedup_key: posted.thread })
+    }
+
+    async fn alarm(&self, alarm: &Alarm) -> Result<(), SendError> {
+        self.post(None, &alarm::chat(alarm, &self.links)).await.map(drop)
     }
 
     fn chat(&self) -> Option<&dyn Chat> {

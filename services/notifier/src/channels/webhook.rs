@@ -17,6 +17,7 @@ use sha2::Sha256;
 use crate::channels::{Channel, Notice, Receipt, SendError, http};
 use crate::config::Notifier;
 use crate::story::Request;
+use crate::templates::alarm::{self, Alarm};
 use crate::templates::{Links, event};
 
 /// Says who sent it and when.
@@ -57,12 +58,29 @@ impl Webhooks {
     }
 
     async fn post(&self, notice: &Notice<'_>, target: &Target) -> Result<(), SendError> {
-        let body = event::notification(notice, &self.links).to_string();
+        self.post_body(event::notification(notice, &self.links).to_string(), &notice.delivery_id(), target).await
+    }
+
+    /// To the first receiver that takes it.
+    async fn post_to_any(&self, body: &str, delivery_id: &str) -> Result<(), SendError> {
+        let mut last = None;
+        for target in &self.targets {
+            match self.post_body(body.to_owned(), delivery_id, target).await {
+                Ok(()) => return Ok(()),
+                // One that may come to itself says more than one that never will.
+                Err(error @ SendError::Retry { .. }) => last = Some(error),
+                Err(error) => last = last.or(Some(error)),
+            }
+        }
+        Err(last.unwrap_or(SendError::Permanent { reason: "there is no receiver".to_owned() }))
+    }
+
+    async fn post_body(&self, body: String, delivery_id: &str, target: &Target) -> Result<(), SendError> {
         let mut request = self
             .http
             .post(target.url.clone())
             .header(::http::header::CONTENT_TYPE, "application/json")
-            .header(DELIVERY, notice.delivery_id());
+            .header(DELIVERY, delivery_id);
         if let Some(secret) = &target.secret {
             request = request.header(SIGNATURE, sign(secret.expose().as_bytes(), self.clock.now(), body.as_bytes()));
         }
@@ -97,16 +115,12 @@ impl Channel for Webhooks {
 
     /// Reached when one of the receivers took it; the copies see to the others.
     async fn send(&self, notice: &Notice<'_>) -> Result<Receipt, SendError> {
-        let mut last = None;
-        for target in &self.targets {
-            match self.post(notice, target).await {
-                Ok(()) => return Ok(Receipt { dedup_key: notice.delivery_id() }),
-                // One that may come to itself says more than one that never will.
-                Err(error @ SendError::Retry { .. }) => last = Some(error),
-                Err(error) => last = last.or(Some(error)),
-            }
-        }
-        Err(last.unwrap_or(SendError::Permanent { reason: "there is no receiver".to_owned() }))
+        self.post_to_any(&event::notification(notice, &self.links).to_string(), &notice.delivery_id()).await?;
+        Ok(Receipt { dedup_key: notice.delivery_id() })
+    }
+
+    async fn alarm(&self, alarm: &Alarm) -> Result<(), SendError> {
+        self.post_to_any(&alarm::event(alarm, &self.links).to_string(), &alarm.key).await
     }
 
     fn copies(&self, _request: &Request) -> usize {

@@ -3,6 +3,7 @@
 //! Guarantees: every handler loads the log before it acts and records afterwards, so a redelivered message, or one that another
 //! replica handled, is harmless. Must not: keep anything between messages that correctness needs.
 
+pub mod alarm;
 pub mod announce;
 pub mod copies;
 pub mod notify;

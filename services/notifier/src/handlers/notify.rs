@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chassis::bus::HandleError;
 use contracts::v1::NotificationFailed;
-use contracts::{IncidentSubject, v1::Urgency};
+use contracts::{FailureReason, IncidentSubject, v1::Urgency};
 use lastgood_core::incident::Command;
 
 use super::{Desk, stopping};
@@ -25,7 +25,9 @@ impl Desk {
     /// Answers the request at this place in the stream.
     pub async fn notify(&self, subject: &IncidentSubject, sequence: u64) -> Result<(), HandleError> {
         let story = self.story(subject, sequence).await?;
-        let Some(request) = story.request(sequence).filter(|_| story.opened_at.is_some()) else {
+        // That its log can't be read is told also where the opening itself is what is damaged.
+        let known = |request: &&Request| story.opened_at.is_some() || request.reason == FailureReason::DeadLetter.code();
+        let Some(request) = story.request(sequence).filter(known) else {
             tracing::error!(incident = %subject, sequence, "a request of an incident that was never opened; left alone");
             metrics::counter!("lastgood_orphans_total", "service" => "notifier").increment(1);
             return Ok(());

@@ -12,10 +12,11 @@ use chassis::clock::{Clock, Ids};
 use chassis::incidents::{ExecuteError, Incidents};
 use chassis::lifecycle::Lifecycle;
 use contracts::IncidentSubject;
-use contracts::subjects::{ALL_INCIDENTS, facts_of_type, streams};
+use contracts::subjects::{ALL_DEAD, ALL_INCIDENTS, facts_of_type, streams};
 use lastgood_core::incident::{Command, Recorded, Refusal};
 use tokio::time::Instant;
 
+use super::alarm::Alarms;
 use super::thread::Threads;
 use super::{Desk, Log, resolve};
 
@@ -44,13 +45,18 @@ impl BusLog {
 #[async_trait]
 impl Log for BusLog {
     async fn facts(&self, subject: &IncidentSubject, at_least: u64) -> Result<Vec<Recorded>, HandleError> {
-        Ok(self.incidents.load(subject, Some(at_least)).await?.facts)
+        // People are told on what can be known: a damaged fact must not keep a page back.
+        let salvaged = self.incidents.salvage(subject, Some(at_least)).await?;
+        if let Some(damage) = salvaged.damage.first() {
+            tracing::warn!(incident = %subject, %damage, "a part of the log is damaged; telling what the rest says");
+        }
+        Ok(salvaged.loaded.facts)
     }
 
     async fn record(&self, subject: &IncidentSubject, at_least: u64, command: &Command) -> Result<(), HandleError> {
         let deadline = Instant::now() + RECORDING;
         loop {
-            let error = match self.incidents.execute(subject, Some(at_least), command, self.clock.now()).await {
+            let error = match self.incidents.execute_salvaged(subject, Some(at_least), command, self.clock.now()).await {
                 Ok(_) | Err(ExecuteError::Refused(Refusal::AlreadySo)) => return Ok(()),
                 Err(ExecuteError::Refused(refusal)) => {
                     tracing::error!(incident = %subject, command = command.name(), %refusal, "the log refuses it");
@@ -120,4 +126,6 @@ pub fn start(bus: &Bus, desk: &Arc<Desk>, edit_interval: Duration, life: &Lifecy
         };
         bus.consume(spec, Arc::new(job), life);
     }
+    let letters = ConsumerSpec::new(streams::DEAD, "notifier-dead-letters", vec![ALL_DEAD.to_owned()]);
+    bus.consume(ConsumerSpec { ack_wait: ACK_WAIT, ..letters }, Arc::new(Alarms::new(Arc::clone(desk))), life);
 }

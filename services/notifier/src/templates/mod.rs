@@ -4,6 +4,7 @@
 //! Guarantees: every value is escaped and cut to the provider's limits, whatever labels and log lines hold. Must not: send, or read
 //! a clock.
 
+pub mod alarm;
 pub mod blocks;
 pub mod event;
 pub mod notice;

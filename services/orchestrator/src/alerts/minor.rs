@@ -37,7 +37,7 @@ impl Engine {
     }
 
     async fn repeats_of(&self, note: Note<'_>, subject: &IncidentSubject, alerts: Vec<Heard>) -> Result<Vec<Heard>, HandleError> {
-        let incident = self.incidents.load(subject, None).await?.incident;
+        let incident = self.load_for_alerts(subject).await?.incident;
         let Some(closed) = &incident.closed else { return Ok(Vec::new()) };
         let (mut later, mut goes_on): (Vec<_>, Vec<_>) =
             alerts.into_iter().partition(|heard| began_after(&heard.alert, closed.at));
@@ -46,7 +46,8 @@ impl Engine {
         }
         for heard in &goes_on {
             let command = Command::StillFiring { fingerprint: heard.alert.fingerprint.clone() };
-            let executed = self.incidents.execute(subject, None, &command, note.heard_at).await;
+            // It is closed: there is nothing to decide but whether people know, and a damaged log was told of.
+            let executed = self.incidents.execute_salvaged(subject, None, &command, note.heard_at).await;
             if ExecuteError::settled(executed)?.is_some() {
                 tracing::warn!(incident = %subject, fingerprint = heard.alert.fingerprint, "an alert outlives its incident");
                 break;
@@ -122,7 +123,7 @@ impl Engine {
     async fn end_some(&self, note: Note<'_>, subject: Option<&IncidentSubject>, alerts: &[Heard]) -> Result<bool, HandleError> {
         let mut groups = Vec::with_capacity(alerts.len() + 1);
         if let Some(subject) = subject {
-            let loaded = self.incidents.load(subject, None).await?;
+            let loaded = self.load_for_alerts(subject).await?;
             let resolved = |heard: &Heard| {
                 let ends_at = Some(contracts::time::to_proto(ended_at(note, heard)));
                 let (fingerprint, seen_by) = (heard.alert.fingerprint.clone(), note.source.to_owned());

@@ -78,7 +78,7 @@ impl Engine {
         };
         let rollbacks = subjects::workload_facts_of_type(workload, "rollback_started");
         let (latest, ledger, (switch, _), failing_workloads, last_rollback) = futures::try_join!(
-            async { Box::pin(self.incidents.latest(workload)).await.map_err(HandleError::from) },
+            Box::pin(self.latest(workload)),
             async { self.store.load(workload).await.map_err(HandleError::from) },
             async { self.store.switch(&self.rules.cluster).await.map_err(HandleError::from) },
             async { counting.await.map_err(HandleError::from) },

@@ -1,0 +1,283 @@
+//! `lastgood-orchestrator dead-letters list|show|replay`: what no service could process, and a second chance for it.
+//!
+//! Guarantees: a replay wakes the consumer that gave the message up and adds nothing to the message's own stream; what a damaged message
+//! holds reaches a terminal without its control characters. Must not: throw a letter away; the stream forgets the oldest by itself.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use chassis::bus::{Bus, DeadLetterEntry, ReadError, ReplayError, consumer_of};
+use clap::{Subcommand, ValueEnum};
+use contracts::{Fact, IncidentSubject, LedgerFact, OccurrenceFact};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// Characters of a reason in the list.
+const SHORT: usize = 120;
+
+/// What can be asked.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DeadLettersCommand {
+    /// All dead letters, oldest first.
+    List {
+        /// Only those that this consumer gave up.
+        #[arg(long)]
+        consumer: Option<String>,
+        /// How to print them.
+        #[arg(long, short, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// One dead letter with all that it holds.
+    Show {
+        /// Its number in the list.
+        sequence: u64,
+        /// How to print it.
+        #[arg(long, short, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// Delivers messages again to the consumers that gave them up.
+    Replay {
+        /// The letter's number in the list.
+        #[arg(required_unless_present = "all")]
+        sequence: Option<u64>,
+        /// All that were not replayed yet.
+        #[arg(long, conflicts_with = "sequence")]
+        all: bool,
+        /// With `--all`: only those that this consumer gave up.
+        #[arg(long, requires = "all")]
+        consumer: Option<String>,
+        /// How to print what was done.
+        #[arg(long, short, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What a command came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// For standard output.
+    pub text: String,
+    /// The process's exit code: [`DONE`], [`FAILED`] or [`NO_SUCH_LETTER`].
+    pub code: u8,
+}
+
+/// All is done.
+pub const DONE: u8 = 0;
+/// Something could not be done.
+pub const FAILED: u8 = 1;
+/// The letter that was named is not there (2 is a wrong command line).
+pub const NO_SUCH_LETTER: u8 = 3;
+
+/// A dead letter, and when it was last replayed.
+#[derive(Debug, Clone)]
+struct Letter {
+    entry: DeadLetterEntry,
+    replayed: Option<Timestamp>,
+}
+
+/// Does what is asked.
+pub async fn run(bus: &Bus, command: &DeadLettersCommand) -> Result<Answer, ReadError> {
+    let letters = letters(bus).await?;
+    match command {
+        DeadLettersCommand::List { consumer, output } => {
+            let wanted: Vec<_> = letters.into_iter().filter(|letter| is_of(letter, consumer.as_deref())).collect();
+            Ok(Answer { text: list(&wanted, *output), code: DONE })
+        }
+        DeadLettersCommand::Show { sequence, output } => Ok(match letters.iter().find(|letter| letter.entry.sequence == *sequence) {
+            Some(letter) => Answer { text: show(letter, *output), code: DONE },
+            None => none(*sequence, *output),
+        }),
+        DeadLettersCommand::Replay { sequence: Some(sequence), output, .. } => {
+            Ok(replay(bus, std::iter::once(*sequence), *output).await)
+        }
+        DeadLettersCommand::Replay { consumer, output, .. } => {
+            let wanted = letters.iter().filter(|letter| letter.replayed.is_none() && is_of(letter, consumer.as_deref()));
+            let sequences: Vec<_> = wanted.map(|letter| letter.entry.sequence).collect();
+            Ok(replay(bus, sequences.into_iter(), *output).await)
+        }
+    }
+}
+
+async fn letters(bus: &Bus) -> Result<Vec<Letter>, ReadError> {
+    let (entries, replays): (_, BTreeMap<u64, Timestamp>) = futures::try_join!(bus.dead_letters(), bus.replays())?;
+    Ok(entries.into_iter().map(|entry| Letter { replayed: replays.get(&entry.sequence).copied(), entry }).collect())
+}
+
+fn is_of(letter: &Letter, consumer: Option<&str>) -> bool {
+    consumer.is_none_or(|consumer| consumer_of(&letter.entry.letter) == consumer)
+}
+
+async fn replay(bus: &Bus, sequences: impl Iterator<Item = u64>, output: Output) -> Answer {
+    let (mut replayed, mut failed, mut code) = (Vec::new(), Vec::new(), DONE);
+    for sequence in sequences {
+        match bus.replay(sequence).await {
+            Ok(()) => replayed.push(sequence),
+            Err(error) => {
+                code = if matches!(error, ReplayError::NoSuchLetter { .. }) { NO_SUCH_LETTER } else { FAILED };
+                let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+                failed.push((sequence, format!("{error}{source}")));
+            }
+        }
+    }
+    let text = match output {
+        Output::Json => {
+            let failed: Vec<_> = failed.iter().map(|(sequence, error)| json!({"sequence": sequence, "error": error})).collect();
+            json!({"replayed": replayed, "failed": failed}).to_string()
+        }
+        Output::Text => {
+            let done = replayed.iter().map(|sequence| format!("dead letter {sequence} is delivered again\n"));
+            let not = failed.iter().map(|(sequence, error)| format!("dead letter {sequence} was not replayed: {error}\n"));
+            let lines: String = done.chain(not).collect();
+            if lines.is_empty() { "there is nothing to replay".to_owned() } else { lines.trim_end().to_owned() }
+        }
+    };
+    Answer { text, code }
+}
+
+fn none(sequence: u64, output: Output) -> Answer {
+    let text = match output {
+        Output::Json => json!({"error": "no_such_letter", "sequence": sequence}).to_string(),
+        Output::Text => format!("there is no dead letter {sequence}"),
+    };
+    Answer { text, code: NO_SUCH_LETTER }
+}
+
+fn list(letters: &[Letter], output: Output) -> String {
+    if output == Output::Json {
+        return Value::from(letters.iter().map(summary).collect::<Vec<_>>()).to_string();
+    }
+    if letters.is_empty() {
+        return "there are no dead letters".to_owned();
+    }
+    let mut text = String::new();
+    for letter in letters {
+        let (entry, replayed) = (&letter.entry, letter.replayed.map(|at| format!("  (replayed {at:.0})")).unwrap_or_default());
+        let (consumer, reason) = (visible(consumer_of(&entry.letter)), visible(&entry.letter.reason));
+        let reason: String = reason.chars().take(SHORT).collect();
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "{}  {:.0}  {consumer}  {}{replayed}\n    {reason}", entry.sequence, entry.at, about(entry));
+    }
+    text.trim_end().to_owned()
+}
+
+fn show(letter: &Letter, output: Output) -> String {
+    let inner = &letter.entry.letter;
+    if output == Output::Json {
+        let mut value = summary(letter);
+        value["headers"] = json!(inner.headers);
+        value["data_hex"] = json!(hex::encode(&inner.data));
+        value["decoded"] = json!(decoded(letter));
+        return value.to_string();
+    }
+    let replayed = letter.replayed.map_or_else(|| "never".to_owned(), |at| format!("{at:.0}"));
+    let mut text = format!(
+        "dead letter  {}\ngiven up     {:.0} by {} ({})\nreplayed     {replayed}\nmessage      {} of {}\nsubject      {}\nreason       {}\n",
+        letter.entry.sequence,
+        letter.entry.at,
+        visible(consumer_of(inner)),
+        visible(&inner.service),
+        inner.sequence,
+        visible(&inner.stream),
+        visible(&inner.subject),
+        visible(&inner.reason),
+    );
+    for (name, value) in &inner.headers {
+        let _ = writeln!(text, "header       {}: {}", visible(name), visible(value));
+    }
+    let _ = write!(text, "data         {} bytes: {}\ndecoded      {}", inner.data.len(), hex::encode(&inner.data), decoded(letter));
+    text
+}
+
+fn summary(letter: &Letter) -> Value {
+    let (entry, inner) = (&letter.entry, &letter.entry.letter);
+    let incident = IncidentSubject::parse(&inner.subject).ok().map(|(subject, _)| subject.incident.to_string());
+    json!({
+        "sequence": entry.sequence,
+        "at": entry.at.to_string(),
+        "service": inner.service,
+        "consumer": consumer_of(inner),
+        "stream": inner.stream,
+        "original_sequence": inner.sequence,
+        "subject": inner.subject,
+        "incident": incident,
+        "reason": inner.reason,
+        "replayed": letter.replayed.map(|at| at.to_string()),
+    })
+}
+
+/// What the message is about, in one line.
+fn about(entry: &DeadLetterEntry) -> String {
+    match IncidentSubject::parse(&entry.letter.subject) {
+        Ok((subject, event_type)) => format!("{event_type} of {subject}"),
+        Err(_) => visible(&entry.letter.subject),
+    }
+}
+
+/// What the message says, where it can be read.
+fn decoded(letter: &Letter) -> String {
+    let (subject, data) = (&letter.entry.letter.subject, &letter.entry.letter.data);
+    let event_type = subject.rsplit('.').next().unwrap_or_default();
+    let read = match subject.split('.').nth(1) {
+        Some("incident") => Fact::decode(event_type, data).map(|fact| format!("{fact:?}")),
+        Some("occurrence") => OccurrenceFact::decode(event_type, data).map(|fact| format!("{fact:?}")),
+        Some("ledger" | "switch") => LedgerFact::decode(event_type, data).map(|fact| format!("{fact:?}")),
+        _ => return "(not a fact)".to_owned(),
+    };
+    read.unwrap_or_else(|error| format!("({})", visible(&error.to_string())))
+}
+
+/// On one line, with control characters written out.
+fn visible(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::v1;
+
+    use super::*;
+
+    fn letter(data: &[u8]) -> Letter {
+        let id = "inc_0000000000000000000000000000002a";
+        let letter = v1::DeadLetter {
+            service: "executor".into(),
+            stream: "LASTGOOD_INCIDENTS".into(),
+            sequence: 41,
+            subject: format!("lastgood.incident.eu.shop.deployment.web.{id}.pods_ready"),
+            reason: "damaged\u{1b}[2J\nreally".into(),
+            headers: BTreeMap::from([("Lastgood-Consumer".to_owned(), "executor".to_owned())]),
+            data: data.to_vec(),
+        };
+        Letter { entry: DeadLetterEntry { sequence: 7, at: Timestamp::UNIX_EPOCH, letter }, replayed: None }
+    }
+
+    #[test]
+    fn the_list_names_what_it_is_about_and_harms_no_terminal() {
+        let text = list(&[letter(b"\xff")], Output::Text);
+        assert!(text.starts_with("7  1970-01-01T00:00:00Z  executor  pods_ready of inc_"), "{text}");
+        assert!(!text.contains('\u{1b}') && text.lines().count() == 2, "{text}");
+        assert_eq!(list(&[], Output::Text), "there are no dead letters");
+        let json: Value = serde_json::from_str(&list(&[letter(b"")], Output::Json)).unwrap();
+        assert_eq!((&json[0]["sequence"], &json[0]["original_sequence"]), (&json!(7), &json!(41)));
+        assert_eq!(json[0]["incident"], "inc_0000000000000000000000000000002a");
+    }
+
+    #[test]
+    fn one_is_shown_with_its_bytes_and_what_they_say() {
+        let damaged = show(&letter(b"\xff\xff"), Output::Text);
+        assert!(damaged.contains("data         2 bytes: ffff") && damaged.contains("do not decode"), "{damaged}");
+        let good = letter(&Fact::from(v1::PodsReady { attempt: 1, ready: 2, desired: 3 }).encode());
+        let json: Value = serde_json::from_str(&show(&good, Output::Json)).unwrap();
+        assert!(json["decoded"].as_str().unwrap().contains("ready: 2"), "{json}");
+        assert_eq!(none(9, Output::Text).code, NO_SUCH_LETTER);
+    }
+}
