@@ -52,6 +52,8 @@ impl Schedule {
 #[async_trait]
 impl Handler for Schedule {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        // Each fact passes here, so a damaged one is found, and told of, also where no other service looks at it.
+        delivery.fact()?;
         let (subject, event_type) = delivery.incident()?;
         if QUIET.contains(&event_type) {
             return Ok(());
@@ -66,7 +68,7 @@ impl Handler for Schedule {
             self.engine.bus.cancel_timers(&subject).await?;
             return Ok(());
         }
-        let loaded = self.engine.incidents.load(&subject, Some(delivery.sequence())).await?;
+        let loaded = self.engine.load_or_give_up(&subject, Some(delivery.sequence())).await?;
         for (kind, at) in pending_deadlines(&loaded.incident) {
             if !self.is_set(subject.incident, kind, at) {
                 self.engine.bus.schedule(&subject, kind, at).await?;

@@ -1,7 +1,7 @@
 //! The state machine, by table (each arrow of the workflow) and by property (any sequence of commands).
 
 use contracts::v1::{self, Action, Audience, Outcome, Urgency, Verdict};
-use contracts::{DeadlineKind, Fact, HaltReason};
+use contracts::{DeadlineKind, Fact, FailureReason, HaltReason};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
@@ -444,5 +444,40 @@ proptest! {
             evolve(state, &Recorded { sequence: 1, at: case.now, fact: fact.clone() })
         });
         prop_assert_eq!(refold.phase(), case.state.phase());
+    }
+}
+
+#[test]
+fn a_dead_letter_escalates_once_in_every_phase() {
+    let escalate = Command::Escalate { reason: FailureReason::DeadLetter, detail: "message 7".into() };
+    assert!(matches!(Case::default().run(&escalate), Err(Refusal::Illegal { .. })), "there is nobody's incident to tell of");
+    let closed = Case::default().must(&[open(), Command::GiveUp { detail: "damaged".into() }]);
+    assert_eq!(closed.clone().run(&escalate), Err(Refusal::AlreadySo));
+    let mut detected = Case::default().must(&[open()]);
+    assert_eq!(detected.run(&escalate), Ok(vec!["notification_requested"]));
+    assert_eq!(detected.run(&escalate), Err(Refusal::AlreadySo));
+    assert_eq!(detected.state.phase(), Phase::Detected, "the incident itself goes on");
+    let notice = detected.state.notice(Audience::TeamLead, "dead_letter").unwrap();
+    assert_eq!((notice.urgency, notice.request.runbook.as_str()), (Urgency::Page, "dead-letter"));
+    assert!(notice.request.summary.ends_with("message 7"));
+}
+
+#[test]
+fn an_incident_that_can_not_be_read_is_told_of_and_closed() {
+    let give_up = Command::GiveUp { detail: "fact 9 is damaged".into() };
+    for mut case in [Case::default(), Case::default().must(&[open()])] {
+        assert_eq!(case.run(&give_up), Ok(vec!["notification_requested", "incident_closed"]));
+        assert_eq!(case.state.phase(), Phase::Closed(Outcome::Unspecified));
+        assert_eq!(case.run(&give_up), Err(Refusal::AlreadySo));
+        let told = Command::RecordDelivery {
+            audience: Audience::TeamLead,
+            reason: "dead_letter".into(),
+            channel: "pagerduty".into(),
+            dedup_key: "k".into(),
+        };
+        assert_eq!(case.run(&told), Ok(vec!["escalated"]), "closing does not wait for the delivery, and it is recorded all the same");
+        let joined = Command::StillFiring { fingerprint: "trigger".into() };
+        let mut much_later = case.later(100_000);
+        assert_eq!(much_later.run(&joined).unwrap_or_default(), Vec::<&str>::new(), "people know of it");
     }
 }

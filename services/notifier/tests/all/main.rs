@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod chat;
+mod damaged;
 mod notifications;
 mod process;
 mod templates;

@@ -17,19 +17,19 @@ use testbed::{ports, wait};
 
 use crate::world::{opened, subject};
 
-const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-struct Stage {
+pub(crate) struct Stage {
     nats: Nats,
-    pagerduty: PagerDuty,
-    slack: Slack,
+    pub(crate) pagerduty: PagerDuty,
+    pub(crate) slack: Slack,
     webhook: Webhook,
-    incidents: Incidents,
+    pub(crate) incidents: Incidents,
     logs: tempfile::TempDir,
 }
 
 impl Stage {
-    async fn set() -> Self {
+    pub(crate) async fn set() -> Self {
         let nats = Nats::start(NatsOptions { sync_always: true, ..NatsOptions::default() }).await.unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let config = chassis::config::Nats { urls: vec![nats.url()], ..Default::default() };
@@ -39,7 +39,7 @@ impl Stage {
         Self { nats, pagerduty, slack, webhook, incidents: Incidents::new(bus), logs: tempfile::tempdir().unwrap() }
     }
 
-    async fn service(&self) -> Service {
+    pub(crate) async fn service(&self) -> Service {
         let program = Path::new(env!("CARGO_BIN_EXE_lastgood-notifier"));
         let admin = std::net::SocketAddr::from(([127, 0, 0, 1], ports::free().unwrap()));
         let webhook = format!(r#"[{{"url": "{}", "secret": "s3cret"}}]"#, self.webhook.url());
@@ -59,7 +59,7 @@ impl Stage {
         Service::start("lastgood-notifier", &binaries, env, self.logs.path(), admin).await.unwrap()
     }
 
-    async fn execute(&self, command: Command) {
+    pub(crate) async fn execute(&self, command: Command) {
         self.incidents.execute(&subject(), None, &command, SystemClock.now()).await.unwrap();
     }
 
@@ -78,7 +78,7 @@ impl Stage {
     }
 }
 
-fn halt() -> Command {
+pub(crate) fn halt() -> Command {
     Command::Halt { reason: HaltReason::Cooldown, detail: "rolled back 3 minutes ago".into(), would_do: String::new() }
 }
 

@@ -37,7 +37,7 @@ impl Engine {
     }
 
     async fn repeats_of(&self, note: Note<'_>, subject: &IncidentSubject, alerts: Vec<Heard>) -> Result<Vec<Heard>, HandleError> {
-        let incident = self.load_for_alerts(subject).await?.incident;
+        let incident = self.load_or_give_up(subject, None).await?.incident;
         let Some(closed) = &incident.closed else { return Ok(Vec::new()) };
         let (mut later, mut goes_on): (Vec<_>, Vec<_>) =
             alerts.into_iter().partition(|heard| began_after(&heard.alert, closed.at));
@@ -123,7 +123,7 @@ impl Engine {
     async fn end_some(&self, note: Note<'_>, subject: Option<&IncidentSubject>, alerts: &[Heard]) -> Result<bool, HandleError> {
         let mut groups = Vec::with_capacity(alerts.len() + 1);
         if let Some(subject) = subject {
-            let loaded = self.load_for_alerts(subject).await?;
+            let loaded = self.load_or_give_up(subject, None).await?;
             let resolved = |heard: &Heard| {
                 let ends_at = Some(contracts::time::to_proto(ended_at(note, heard)));
                 let (fingerprint, seen_by) = (heard.alert.fingerprint.clone(), note.source.to_owned());
