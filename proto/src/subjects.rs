@@ -217,6 +217,9 @@ impl IncidentSubject {
         else {
             return Err(wrong());
         };
+        if !is_workload_path([cluster, namespace, kind, workload]) || !is_token(last) {
+            return Err(wrong());
+        }
         let incident = incident.parse().map_err(|_| wrong())?;
         let workload = WorkloadRef {
             cluster: name(cluster),
@@ -234,6 +237,14 @@ impl fmt::Display for IncidentSubject {
     }
 }
 
+/// Whether these can be the tokens of a workload that [`workload_path`] writes: nothing empty, no wildcard, no space or control character,
+/// and the kind in small letters, so that what is read is written the same.
+fn is_workload_path(tokens: [&str; 4]) -> bool {
+    let is_plain =
+        |token: &str| !token.is_empty() && !token.chars().any(|c| c.is_whitespace() || c.is_control() || "*>.".contains(c));
+    tokens.into_iter().all(is_plain) && !tokens[2].contains(|c: char| c.is_ascii_uppercase())
+}
+
 fn kind_name(token: &str) -> &str {
     match token {
         "deployment" => "Deployment",
@@ -246,9 +257,13 @@ fn kind_name(token: &str) -> &str {
 /// Reads a workload's path out of a ledger subject, with the event type.
 pub fn parse_ledger(subject: &str) -> Result<(WorkloadRef, &str), SubjectError> {
     let parts: Vec<&str> = subject.split('.').collect();
+    let wrong = || SubjectError { subject: subject.to_owned(), what: "the ledger" };
     let ["lastgood", "ledger", cluster, namespace, kind, workload, event_type] = parts.as_slice() else {
-        return Err(SubjectError { subject: subject.to_owned(), what: "the ledger" });
+        return Err(wrong());
     };
+    if !is_workload_path([cluster, namespace, kind, workload]) || !is_token(event_type) {
+        return Err(wrong());
+    }
     let workload = WorkloadRef {
         cluster: name(cluster),
         namespace: name(namespace),

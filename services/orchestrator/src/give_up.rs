@@ -40,11 +40,7 @@ impl Engine {
     }
 
     /// An incident; one whose log is damaged is given up first, and comes closed, as much of it as can be read.
-    pub(crate) async fn load_or_give_up(
-        &self,
-        subject: &IncidentSubject,
-        at_least: Option<u64>,
-    ) -> Result<Loaded, HandleError> {
+    pub(crate) async fn load_or_give_up(&self, subject: &IncidentSubject, at_least: Option<u64>) -> Result<Loaded, HandleError> {
         let salvaged = self.incidents.salvage(subject, at_least).await?;
         match salvaged.damage.first() {
             Some(damage) if salvaged.loaded.incident.closed.is_none() => {

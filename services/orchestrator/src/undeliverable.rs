@@ -41,7 +41,8 @@ impl Handler for Undeliverable {
         let advisory = decode_advisory(delivery)?;
         let (stream, consumer, sequence) = (&advisory.stream, &advisory.consumer, advisory.sequence);
         tracing::error!(stream, consumer, sequence, reason = advisory.reason, "a message is undeliverable");
-        metrics::counter!("lastgood_undeliverable_total", "stream" => stream.clone(), "consumer" => consumer.clone()).increment(1);
+        metrics::counter!("lastgood_undeliverable_total", "stream" => stream.clone(), "consumer" => consumer.clone())
+            .increment(1);
         // What a service gave up on is a dead letter already.
         if advisory.kind == AdvisoryKind::Terminated {
             return Ok(());

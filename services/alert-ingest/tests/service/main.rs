@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
 mod alertmanager;
+mod attacked;
 mod detecting;
+mod hostile;
 mod serving;
 mod storing;
 mod world;

@@ -475,7 +475,11 @@ fn an_incident_that_can_not_be_read_is_told_of_and_closed() {
             channel: "pagerduty".into(),
             dedup_key: "k".into(),
         };
-        assert_eq!(case.run(&told), Ok(vec!["escalated"]), "closing does not wait for the delivery, and it is recorded all the same");
+        assert_eq!(
+            case.run(&told),
+            Ok(vec!["escalated"]),
+            "closing does not wait for the delivery, and it is recorded all the same"
+        );
         let joined = Command::StillFiring { fingerprint: "trigger".into() };
         let mut much_later = case.later(100_000);
         assert_eq!(much_later.run(&joined).unwrap_or_default(), Vec::<&str>::new(), "people know of it");

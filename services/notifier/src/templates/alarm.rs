@@ -85,7 +85,8 @@ mod tests {
         let alarm = Alarm { key, summary, detail, at: Timestamp::UNIX_EPOCH };
         let links = Links { runbooks: "https://books".into(), chat: None };
         let message = chat(&alarm, &links);
-        for text in message.blocks.iter().map(|block| block["text"]["text"].as_str().unwrap_or_default()).chain([&*message.text]) {
+        for text in message.blocks.iter().map(|block| block["text"]["text"].as_str().unwrap_or_default()).chain([&*message.text])
+        {
             assert!(!text.contains("<!channel>") && !text.contains("<https://evil") && text.chars().count() <= 4000, "{text}");
         }
         let page = trigger(&alarm, &links);

@@ -79,7 +79,8 @@ async fn letters_about_no_incident_are_one_alarm() {
     stage.letter("verifier-x", "lastgood.ledger.eu.shop.deployment.web.version_observed", 21, vec![]).await;
     stage.pages(2).await;
     let handled = || async {
-        let stream = stage.incidents.bus().jetstream().get_stream(streams::DEAD).await.map_err(|error| error.to_string())?;
+        let client = stage.incidents.bus().client().expect("NATS").clone();
+        let stream = async_nats::jetstream::new(client).get_stream(streams::DEAD).await.map_err(|error| error.to_string())?;
         let info = stream.consumer_info("notifier-dead-letters").await.map_err(|error| error.to_string())?;
         let left = info.num_pending + u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX);
         if left == 0 { Ok(()) } else { Err(format!("{left} letters are left")) }
@@ -105,7 +106,8 @@ async fn an_escalation_that_the_notifier_gave_up_goes_over_another_channel() {
         ..NotificationRequested::default()
     };
     stage.letter("notifier", &subject().fact("notification_requested"), 7, Fact::from(request).encode()).await;
-    let told = stage.slack.wait_for(|call| call.call.body.to_string().contains("gave up on a message about"), SOON).await.unwrap();
+    let told =
+        stage.slack.wait_for(|call| call.call.body.to_string().contains("gave up on a message about"), SOON).await.unwrap();
     assert!(!told.call.body.to_string().contains("<!channel>"), "{}", told.call.body);
     assert!(stage.pagerduty.pages().is_empty());
     drop(service);

@@ -92,10 +92,12 @@ pub async fn run(bus: &Bus, command: &DeadLettersCommand) -> Result<Answer, Read
             let wanted: Vec<_> = letters.into_iter().filter(|letter| is_of(letter, consumer.as_deref())).collect();
             Ok(Answer { text: list(&wanted, *output), code: DONE })
         }
-        DeadLettersCommand::Show { sequence, output } => Ok(match letters.iter().find(|letter| letter.entry.sequence == *sequence) {
-            Some(letter) => Answer { text: show(letter, *output), code: DONE },
-            None => none(*sequence, *output),
-        }),
+        DeadLettersCommand::Show { sequence, output } => {
+            Ok(match letters.iter().find(|letter| letter.entry.sequence == *sequence) {
+                Some(letter) => Answer { text: show(letter, *output), code: DONE },
+                None => none(*sequence, *output),
+            })
+        }
         DeadLettersCommand::Replay { sequence: Some(sequence), output, .. } => {
             Ok(replay(bus, std::iter::once(*sequence), *output).await)
         }
@@ -193,7 +195,8 @@ fn show(letter: &Letter, output: Output) -> String {
     for (name, value) in &inner.headers {
         let _ = writeln!(text, "header       {}: {}", visible(name), visible(value));
     }
-    let _ = write!(text, "data         {} bytes: {}\ndecoded      {}", inner.data.len(), hex::encode(&inner.data), decoded(letter));
+    let _ =
+        write!(text, "data         {} bytes: {}\ndecoded      {}", inner.data.len(), hex::encode(&inner.data), decoded(letter));
     text
 }
 

@@ -106,7 +106,8 @@ async fn what_the_server_gave_up_on_is_a_dead_letter_and_halts_what_waits_for_it
         max_deliver: 1,
         ..Default::default()
     };
-    let stream = world.engine.bus.jetstream().get_stream(streams::INCIDENTS).await?;
+    let client = world.engine.bus.client().context("NATS")?.clone();
+    let stream = async_nats::jetstream::new(client).get_stream(streams::INCIDENTS).await?;
     let doomed = stream.create_consumer(config).await?;
     let mut messages = doomed.messages().await?;
     let web = planned(&world, "web").await?;
@@ -148,9 +149,8 @@ async fn a_page_that_the_notifier_gave_up_reaches_the_team_lead() -> anyhow::Res
     world.good_then_bad("web", json!({})).await?;
     world.fire(vec![world.alert("of-web", "web")]).await?;
     world.incident("web", "notification_failed").await?;
-    let told = until("the escalation", DEADLINE, async || {
-        failing.0.lock().expect("no panic").first().cloned().ok_or("nobody was told")
-    });
+    let told =
+        until("the escalation", DEADLINE, async || failing.0.lock().expect("no panic").first().cloned().ok_or("nobody was told"));
     let summary = told.await?;
     assert!(summary.contains("was given up by notifier: the template panicked"), "{summary}");
     world.end().await
