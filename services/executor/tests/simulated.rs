@@ -304,3 +304,42 @@ async fn an_incident_that_has_ended_is_not_written_for() {
     assert!(world.our_writes("web").is_empty());
     assert_eq!(world.deployment("web").await["spec"]["template"]["metadata"]["labels"]["version"], "v2-failing");
 }
+
+/// The cluster for an executor whose roles lack what is only nice to have.
+fn without_niceties(client: kube::Client) -> executor::cluster::Cluster {
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let client = client.clone();
+        async move {
+            let (method, path) = (request.method().as_str(), request.uri().path());
+            let refused = method == "POST" && path.ends_with("/events")
+                || method == "DELETE"
+                || method == "PATCH" && path.contains("/replicasets/");
+            if !refused {
+                return client.send(request).await.map_err(Box::<dyn std::error::Error + Send + Sync>::from);
+            }
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403, "reason": "Forbidden",
+                "message": "the roles lack it"});
+            let answer = http::Response::builder().status(403).header("content-type", "application/json");
+            Ok(answer.body(kube::client::Body::from(status.to_string().into_bytes()))?)
+        }
+    });
+    executor::cluster::Cluster::new(kube::Client::new(service, "default"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_event_is_a_note_and_no_failure() {
+    let mut world = World::simulated().await;
+    world.cluster = without_niceties(world.client.clone());
+    world.deploy("web", "v1", 1).await;
+    let good = world.rolled_out("web", "v1").await;
+    world.deploy("web", "v2-failing", 1).await;
+    world.start_executor();
+    let subject = world.plan("web", &good, |_| {}).await;
+    world.announce(&subject).await;
+    world.fact(&subject, "traffic_shifted").await;
+    world.verify(&subject).await;
+    let Fact::OldResourcesCleaned(cleaned) = world.fact(&subject, "old_resources_cleaned").await else { panic!() };
+    assert!(cleaned.cleaned.iter().any(|line| line.contains("not marked as rolled back")), "{cleaned:?}");
+    let Fact::StatusUpdated(updated) = world.fact(&subject, "status_updated").await else { panic!() };
+    assert!(updated.event_name.is_empty() && updated.note.contains("the roles lack it"), "{updated:?}");
+}

@@ -32,6 +32,7 @@ fn progress(fact: &Fact) -> Option<(Mark, String)> {
         Fact::TrafficShifted(_) => "Traffic shifted".to_owned(),
         Fact::SmokeTestFinished(fact) if fact.verdict() == Verdict::Passed => format!("Smoke test {} passed", fact.check),
         Fact::VerificationPassed(fact) => format!("Verified by {} checks", fact.checks),
+        Fact::StatusUpdated(fact) if !fact.note.is_empty() => format!("Status written to the workload ({})", fact.note),
         Fact::StatusUpdated(_) => "Status written to the workload".to_owned(),
         Fact::OldResourcesCleaned(_) => "Old resources cleaned up".to_owned(),
         Fact::AlertResolved(fact) => format!("Alert resolved (seen by {})", fact.seen_by),

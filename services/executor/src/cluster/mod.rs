@@ -40,6 +40,17 @@ pub enum ApiError {
     Outage(String),
 }
 
+impl ApiError {
+    /// What an unimportant request came to: what it answered, or why the server will never accept it. An outage is an error still.
+    pub fn optional<T>(result: Result<T, Self>) -> Result<Result<T, String>, Self> {
+        match result {
+            Ok(done) => Ok(Ok(done)),
+            Err(refused @ Self::Refused { .. }) => Ok(Err(refused.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl From<kube::Error> for ApiError {
     fn from(error: kube::Error) -> Self {
         if chassis::cluster::is_outage(&error) {

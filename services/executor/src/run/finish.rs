@@ -28,8 +28,8 @@ impl Executor {
         }
         let Some(live) = live else { return Ok(()) };
         if !case.incident.status_updated {
-            let event_name = self.update_status(case, live.clone()).await.map_err(|error| hand_back(&error))?;
-            self.tell(case, Command::UpdateStatus(StatusUpdated { event_name })).await?;
+            let updated = self.update_status(case, live.clone()).await.map_err(|error| hand_back(&error))?;
+            self.tell(case, Command::UpdateStatus(updated)).await?;
         }
         if case.incident.phase() == Phase::Mitigated && !case.incident.cleaned {
             let cleaned = self.clean_up(case, live).await.map_err(|error| hand_back(&error))?;
@@ -38,8 +38,9 @@ impl Executor {
         Ok(())
     }
 
-    /// Annotations and an Event; answers with the Event's name.
-    async fn update_status(&self, case: &Case, mut live: Value) -> Result<String, ApiError> {
+    /// Annotations and an Event. An Event that the server refuses (roles that lack it, a quota) is a note, and no reason to take a verified
+    /// rollback for one that did not end.
+    async fn update_status(&self, case: &Case, mut live: Value) -> Result<StatusUpdated, ApiError> {
         let plan = plan_of(case);
         let images = |version: &Option<contracts::v1::Version>| {
             let images = version.iter().flat_map(|version| version.images.iter().map(|image| image.image.clone()));
@@ -64,11 +65,18 @@ impl Executor {
         self.let_go(case, live.clone(), None, recorded(&plan).as_ref()).await?;
         let event = event(case, &live, &format!("{status}; it ran {} before", images(&plan.from)), self.clock.now());
         let name = event["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        match self.cluster.create(Kind::Event, &case.subject.workload.namespace, &event).await {
+        let created = match self.cluster.create(Kind::Event, &case.subject.workload.namespace, &event).await {
             // There already: written before a restart.
-            Ok(_) | Err(ApiError::Conflict(_)) => Ok(name),
-            Err(error) => Err(error),
-        }
+            Err(ApiError::Conflict(_)) => Ok(Value::Null),
+            other => other,
+        };
+        Ok(match ApiError::optional(created)? {
+            Ok(_) => StatusUpdated { event_name: name, note: String::new() },
+            Err(why) => {
+                tracing::warn!(incident = %case.subject, why, "the Event was not written");
+                StatusUpdated { event_name: String::new(), note: format!("no Event was written: {why}") }
+            }
+        })
     }
 
     /// Removes what the bad version left behind; a line for each thing done.
@@ -86,15 +94,19 @@ impl Executor {
         }
         let view = self.list(namespace, live, &plan).await?;
         for set in view.replica_sets.iter().filter(|set| set.which == Which::Bad) {
-            if set.rolled_back_by.is_empty() {
-                self.mark(namespace, &set.name, &case.subject.incident.to_string()).await?;
-            }
-            cleaned.push(format!("ReplicaSet {} is kept for the history, marked as rolled back", set.name));
+            let marked = match set.rolled_back_by.as_str() {
+                "" => ApiError::optional(self.mark(namespace, &set.name, &case.subject.incident.to_string()).await)?,
+                _ => Ok(()),
+            };
+            let how =
+                marked.map_or_else(|why| format!("not marked as rolled back: {why}"), |()| "marked as rolled back".to_owned());
+            cleaned.push(format!("ReplicaSet {} is kept for the history, {how}", set.name));
         }
         for pod in view.pods.iter().filter(|pod| pod.which == Which::Bad) {
             if let Some((why, force)) = leftover(pod, self.clock.now(), self.config.stuck_after) {
-                self.cluster.delete_pod(namespace, &pod.name, &pod.uid, force).await?;
-                cleaned.push(format!("pod {} deleted ({why})", pod.name));
+                let deleted = ApiError::optional(self.cluster.delete_pod(namespace, &pod.name, &pod.uid, force).await)?;
+                let how = deleted.map_or_else(|refused| format!("left ({why}): {refused}"), |()| format!("deleted ({why})"));
+                cleaned.push(format!("pod {} {how}", pod.name));
             }
         }
         Ok(cleaned)
