@@ -165,7 +165,7 @@ mod tests {
         let id = "inc_0000000000000000000000000000002a";
         let (subject, _) = IncidentSubject::parse(&format!("lastgood.incident.eu.shop.deployment.web.{id}.any")).unwrap();
         let incident = subject.incident;
-        let known = Known { disposition: Some(Disposition::Incident(subject)), ended_at: None, sequence: 12 };
+        let known = Known { disposition: Some(Disposition::Incident(subject)), sequence: 12, ..Known::default() };
         assert!(fires_for(&known, incident, 13));
         assert!(!fires_for(&known, incident, 10), "it came back before the word of its end was handled");
         assert!(!fires_for(&Known { ended_at: Some(Timestamp::UNIX_EPOCH), ..known }, incident, 13));

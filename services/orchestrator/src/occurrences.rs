@@ -24,6 +24,10 @@ pub enum Disposition {
 pub struct Known {
     /// Where its last occurrence went.
     pub disposition: Option<Disposition>,
+    /// When that began, as it was told then.
+    pub began_at: Option<Timestamp>,
+    /// When its disposition was stored.
+    pub disposed_at: Option<Timestamp>,
     /// When that ended; `None` while it fires.
     pub ended_at: Option<Timestamp>,
     /// The sequence of the last fact: what an append expects.
@@ -31,10 +35,17 @@ pub struct Known {
 }
 
 impl Known {
-    /// With one more fact.
+    /// With one more fact, which the stream stored as this one then.
     #[must_use]
-    pub fn with(self, sequence: u64, fact: &OccurrenceFact) -> Self {
-        let to = |disposition| Self { disposition, ended_at: None, sequence };
+    pub fn with(self, sequence: u64, at: Timestamp, fact: &OccurrenceFact) -> Self {
+        let began_at = match fact {
+            OccurrenceFact::OccurrenceOpened(f) => f.starts_at.as_ref(),
+            OccurrenceFact::OccurrenceJoined(f) => f.starts_at.as_ref(),
+            OccurrenceFact::OccurrenceDismissed(f) => f.starts_at.as_ref(),
+            OccurrenceFact::OccurrenceResolved(_) => None,
+        };
+        let began_at = contracts::time::from_proto(began_at);
+        let to = |disposition| Self { disposition, began_at, disposed_at: Some(at), ended_at: None, sequence };
         match fact {
             OccurrenceFact::OccurrenceOpened(f) => to(incident(&f.workload_subject, &f.incident)),
             OccurrenceFact::OccurrenceJoined(f) => to(incident(&f.workload_subject, &f.incident)),
@@ -59,6 +70,9 @@ fn incident(path: &str, id: &str) -> Option<Disposition> {
 pub enum Meaning {
     /// A firing that nobody has seen: it needs its disposition.
     New,
+    /// What was dismissed fires in a firing that began since: the old one's end was never told (an alert that is silenced as it resolves),
+    /// and the new one needs a disposition of its own.
+    Anew,
     /// It fires on; its incident may want to know.
     Repeat(Option<IncidentSubject>),
     /// It has ended.
@@ -89,6 +103,12 @@ pub fn meaning(known: &Known, alert: &v1::Alert, heard_at: Timestamp) -> Meaning
         (None, _) => Meaning::New,
         (Some(_), Some(ended_at)) if starts_at > ended_at => Meaning::New,
         (Some(_), Some(ended_at)) if heard_at.duration_since(ended_at) < STRAGGLERS => Meaning::Nothing,
+        // Both, since clocks differ: what goes on began when it was told to have begun, and before it was disposed of.
+        (Some(Disposition::Dismissed), None)
+            if [known.began_at, known.disposed_at].into_iter().all(|before| before.is_some_and(|before| starts_at > before)) =>
+        {
+            Meaning::Anew
+        }
         (Some(_), _) => Meaning::Repeat(incident()),
     }
 }
@@ -140,12 +160,13 @@ mod tests {
     }
 
     fn fold(facts: &[OccurrenceFact]) -> Known {
-        (1..).zip(facts).fold(Known::default(), |known, (sequence, fact)| known.with(sequence, fact))
+        (1..).zip(facts).fold(Known::default(), |known, (sequence, fact)| known.with(sequence, at(1), fact))
     }
 
     fn kind(known: &Known, alert: &v1::Alert, heard: i64) -> &'static str {
         match meaning(known, alert, at(heard)) {
             Meaning::New => "new",
+            Meaning::Anew => "anew",
             Meaning::Repeat(Some(subject)) if subject.incident.to_string() == ID && subject.workload.name == "web" => "repeat",
             Meaning::Repeat(_) => "repeat of nothing",
             Meaning::Ended(Some(_), _) => "ended",
@@ -157,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_notification_means_what_the_facts_before_it_make_of_it() {
-        let dismissed = || OccurrenceFact::from(v1::OccurrenceDismissed::default());
+        let dismissed = || OccurrenceFact::from(v1::OccurrenceDismissed { starts_at: proto(0), ..Default::default() });
         let (none, open, over) = (Known::default(), fold(&[opened()]), fold(&[opened(), ended(10)]));
         for (known, alert, heard, expected) in [
             (&none, firing(0), 1, "new"),
@@ -170,7 +191,10 @@ mod tests {
             (&over, firing(0), 30, "repeat"),
             (&over, firing(11), 12, "new"),
             (&over, resolved(11, 15), 16, "unseen"),
-            (&fold(&[dismissed()]), firing(3), 9, "repeat of nothing"),
+            (&fold(&[dismissed()]), firing(0), 9, "repeat of nothing"),
+            (&fold(&[dismissed()]), firing(1), 9, "repeat of nothing"),
+            (&fold(&[dismissed()]), firing(3), 9, "anew"),
+            (&fold(&[OccurrenceFact::from(v1::OccurrenceDismissed::default())]), firing(3), 9, "repeat of nothing"),
             (&fold(&[dismissed()]), resolved(0, 3), 9, "ended, dismissed before"),
             (&fold(&[dismissed(), ended(3)]), firing(4), 9, "new"),
         ] {

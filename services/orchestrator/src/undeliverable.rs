@@ -73,7 +73,7 @@ mod tests {
             subject: "lastgood.dead.executor".into(),
             sequence: 7,
             at: jiff::Timestamp::UNIX_EPOCH,
-            headers: Default::default(),
+            headers: async_nats::HeaderMap::default(),
             data: DeadLetter { subject: subject.into(), ..DeadLetter::default() }.encode_to_vec().into(),
         };
         assert!(!goes_in_circles(&advisory, &about("lastgood.alert.alertmanager")));

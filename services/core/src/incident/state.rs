@@ -237,6 +237,12 @@ impl Incident {
         self.opened.as_ref().is_some_and(|opened| self.resolved.contains(&opened.trigger.fingerprint))
     }
 
+    /// Whether every alert that belongs to it has resolved.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.trigger_resolved() && self.joined.keys().all(|fingerprint| self.resolved.contains(fingerprint))
+    }
+
     /// Whether this fingerprint opened it or joined it.
     #[must_use]
     pub fn owns(&self, fingerprint: &str) -> bool {

@@ -67,7 +67,7 @@ impl Engine {
     }
 
     /// Ends occurrences whose end nobody told (an alert that is silenced as it resolves is never told of); their alerts are new then.
-    async fn end_unheard(&self, note: Note<'_>, later: Vec<Heard>) -> Result<Vec<Heard>, HandleError> {
+    pub(super) async fn end_unheard(&self, note: Note<'_>, later: Vec<Heard>) -> Result<Vec<Heard>, HandleError> {
         if later.is_empty() {
             return Ok(later);
         }

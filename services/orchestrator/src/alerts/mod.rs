@@ -60,6 +60,7 @@ struct Sorted {
     ended: Vec<Heard>,
     unseen: Vec<Heard>,
     repeats: Vec<Heard>,
+    anew: Vec<Heard>,
 }
 
 impl AlertHandler {
@@ -82,6 +83,10 @@ impl Handler for AlertHandler {
         // An incident that can't be read, or that a newer binary wrote on, keeps no alert of another one waiting.
         let (anew, mut failures) = self.engine.repeats(note, sorted.repeats).await;
         sorted.new.extend(anew);
+        match self.engine.end_unheard(note, sorted.anew).await {
+            Ok(anew) => sorted.new.extend(anew),
+            Err(error) => failures.push(error),
+        }
         failures.extend(self.engine.ends(note, sorted.ended).await);
         failures.extend(self.engine.unseen(note, sorted.unseen).await.err());
         failures.extend(self.engine.route(note, sorted.new).await.err());
@@ -118,7 +123,7 @@ impl Engine {
         let Some(last) = self.bus.last(streams::INCIDENTS, &filter).await? else { return Ok(Known::default()) };
         let fact = OccurrenceFact::decode(last.event_type(), &last.data)?;
         if !matches!(fact, OccurrenceFact::OccurrenceResolved(_)) {
-            return Ok(Known::default().with(last.sequence, &fact));
+            return Ok(Known::default().with(last.sequence, last.at, &fact));
         }
         // Where it went stands before its end: the last disposition of the three kinds.
         let mut before: Option<chassis::bus::Stored> = None;
@@ -127,10 +132,13 @@ impl Engine {
             before = before.into_iter().chain(found).max_by_key(|stored| stored.sequence);
         }
         let known = match before {
-            Some(stored) => Known::default().with(stored.sequence, &OccurrenceFact::decode(stored.event_type(), &stored.data)?),
+            Some(stored) => {
+                let disposition = OccurrenceFact::decode(stored.event_type(), &stored.data)?;
+                Known::default().with(stored.sequence, stored.at, &disposition)
+            }
             None => Known::default(),
         };
-        Ok(known.with(last.sequence, &fact))
+        Ok(known.with(last.sequence, last.at, &fact))
     }
 
     /// Reads what is known of each alert, in the given order.
@@ -150,6 +158,7 @@ impl Engine {
                 Meaning::Ended(..) => sorted.ended.push(heard),
                 Meaning::EndedUnseen(_) => sorted.unseen.push(heard),
                 Meaning::Repeat(Some(_)) => sorted.repeats.push(heard),
+                Meaning::Anew => sorted.anew.push(heard),
                 Meaning::Repeat(None) | Meaning::Nothing => {}
             }
         }

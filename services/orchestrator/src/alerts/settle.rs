@@ -1,16 +1,18 @@
 //! New alerts of one workload: join its open incident, or open one and decide it at once.
 //!
 //! Guarantees: the incident's facts and the occurrences' dispositions are stored together or not at all; an append that lost is decided
-//! again on what won. The decision is a second append, because the mass failure brake has to see the opening. A version that lastgood restored opens no incident: its alerts join the one that restored it, closed as it may be.
+//! again on what won. The decision is a second append, because the mass failure brake has to see the opening. A version that lastgood restored opens no incident: its alerts join the one that restored it, closed as it may be, until that one is long over.
 //! Must not: hold an incident back because the cluster can't be read on: it opens, people hear of it, and `resume` goes on.
 
 use chassis::bus::{AppendError, Group, HandleError, NewEvent};
 use chassis::incidents::Loaded;
 use contracts::{IncidentSubject, OccurrenceFact, subjects, v1};
+use jiff::{SignedDuration, Timestamp};
 use lastgood_core::incident::{Command, Incident};
 use lastgood_core::template;
 
 use super::{Heard, Note, TRIES, batch_len, contended};
+use crate::config::Settings;
 use crate::correlate::Workload;
 use crate::decision::{ABOUT, Engine, Prefetched, Proposal, fold, opening};
 use crate::occurrences::{Meaning, meaning, occurrence};
@@ -80,7 +82,8 @@ impl Engine {
         let started = tokio::time::Instant::now();
         let occurrences: Vec<_> = alerts.iter().map(|heard| occurrence(note.source, &heard.alert)).collect();
         let trigger = occurrences.first().cloned().unwrap_or_default();
-        let to = self.destination(workload, reads.log.latest.as_ref());
+        let began = alerts.iter().filter_map(|heard| contracts::time::from_proto(heard.alert.starts_at.as_ref())).min();
+        let to = self.destination(workload, reads.log.latest.as_ref(), began);
         let commands = if to.opens {
             opening(occurrences, self.settings.deadlines.recorded(), workload.object.uid())
         } else {
@@ -153,11 +156,18 @@ impl Engine {
         Err(contended())
     }
 
-    fn destination(&self, workload: &Workload, latest: Option<&(IncidentSubject, Loaded)>) -> Destination {
+    fn destination(
+        &self,
+        workload: &Workload,
+        latest: Option<&(IncidentSubject, Loaded)>,
+        began: Option<Timestamp>,
+    ) -> Destination {
         let expected = latest.map_or(0, |(_, loaded)| loaded.expected);
-        if let Some((subject, loaded)) =
-            latest.filter(|(subject, loaded)| loaded.incident.is_open() || restored_by(workload, subject))
-        {
+        let belongs = |(subject, loaded): &&(IncidentSubject, Loaded)| {
+            let incident = &loaded.incident;
+            incident.is_open() || (restored_by(workload, subject) && !is_over(incident, began, &self.settings))
+        };
+        if let Some((subject, loaded)) = latest.filter(belongs) {
             return Destination { subject: subject.clone(), before: loaded.incident.clone(), expected, opens: false };
         }
         let subject = IncidentSubject { workload: self.reference(workload), incident: self.bus.ids().incident() };
@@ -199,6 +209,15 @@ fn warn_refused(to: &Destination, proposal: &Proposal) {
     }
 }
 
+/// Whether alerts that began then have nothing to do with this incident any more, though the version that it restored still runs: it
+/// closed, all of its alerts resolved, and they began so much later that neither it nor its rollback explains them. No rollback can come of
+/// the incident that they open: the workload's last change, which was ours, is out of the window by then (`brakes::unexplained`).
+fn is_over(incident: &Incident, began: Option<Timestamp>, settings: &Settings) -> bool {
+    let (Some(closed), Some(began)) = (&incident.closed, began) else { return false };
+    let rest = SignedDuration::try_from(settings.window.max(settings.cooldown)).unwrap_or(SignedDuration::MAX);
+    incident.is_quiet() && began.duration_since(closed.at) > rest
+}
+
 /// Whether what runs now is what this incident's executor put back.
 fn restored_by(workload: &Workload, newest: &IncidentSubject) -> bool {
     let object = &workload.object;
@@ -214,6 +233,30 @@ mod tests {
 
     use super::*;
     use crate::cluster::{Kind, Object};
+
+    #[test]
+    fn an_incident_is_over_when_it_has_been_quiet_for_long() {
+        use lastgood_core::incident::{Closed, Opened};
+        let at = |minutes: i64| Timestamp::from_second(1_800_000_000 + minutes * 60).unwrap();
+        let occurrence = |fingerprint: &str| v1::Occurrence { fingerprint: fingerprint.into(), ..v1::Occurrence::default() };
+        let opened =
+            Opened { at: at(-9), trigger: occurrence("a"), workload_uid: "u".into(), deadlines: v1::Deadlines::default() };
+        let closed = Closed { at: at(0), outcome: v1::Outcome::Completed, reason: "completed".into() };
+        let quiet = Incident {
+            opened: Some(opened),
+            closed: Some(closed),
+            joined: [("b".to_owned(), occurrence("b"))].into(),
+            resolved: ["a".to_owned(), "b".to_owned()].into(),
+            ..Incident::default()
+        };
+        let over = |incident: &Incident, minutes| is_over(incident, Some(at(minutes)), &Settings::default());
+        assert!(!over(&quiet, 30) && !over(&quiet, 60), "its own rollback may explain it");
+        assert!(over(&quiet, 61));
+        let loud = Incident { resolved: ["a".to_owned()].into(), ..quiet.clone() };
+        assert!(!over(&loud, 10_000), "one of its alerts goes on");
+        assert!(!over(&Incident { closed: None, ..quiet.clone() }, 10_000));
+        assert!(!is_over(&quiet, None, &Settings::default()));
+    }
 
     #[test]
     fn only_the_very_template_that_the_newest_incident_restored_is_ours() {

@@ -131,3 +131,52 @@ async fn an_alert_whose_end_nobody_told_opens_again_for_the_next_version_only() 
     assert_eq!(world.count(&subjects::facts_of_type("anomaly_detected")).await?, 2);
     world.end().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dismissed_alert_whose_end_nobody_told_is_looked_at_again_when_it_fires_anew() -> anyhow::Result<()> {
+    let world = start(Settings::default()).await?;
+    let early = world.alert("f1", "web");
+    world.fire(vec![early.clone()]).await?;
+    world.wait_occurrence("f1", &["occurrence_dismissed"]).await?;
+    world.good_then_bad("web", auto()).await?;
+    // It goes on: it has its disposition.
+    world.fire(vec![early, world.alert("mark", "none")]).await?;
+    world.wait_occurrence("mark", &["occurrence_dismissed"]).await?;
+    assert_eq!(world.occurrence("f1").await?, ["occurrence_dismissed"]);
+    // It had been silenced while it ended.
+    world.fire(vec![world.alert("f1", "web")]).await?;
+    world.wait_occurrence("f1", &["occurrence_dismissed", "occurrence_resolved", "occurrence_opened"]).await?;
+    world.incident("web", "rollback_planned").await?;
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_after_a_quiet_incident_an_alert_opens_another_and_rolls_nothing_back() -> anyhow::Result<()> {
+    let world = start(Settings::default()).await?;
+    world.good_then_bad("web", json!({})).await?;
+    let first = world.alert("f1", "web");
+    world.fire(vec![first.clone()]).await?;
+    let (subject, incident, _) = world.incident("web", "notification_requested").await?;
+    let reason = incident.notices.values().next().unwrap().request.reason.clone();
+    let delivered =
+        Command::RecordDelivery { audience: v1::Audience::OnCall, reason, channel: "test".into(), dedup_key: "k".into() };
+    world.engine.incidents.execute(&subject, None, &delivered, world.engine.clock.now()).await?;
+    let (_, closed, _) = world.incident("web", "incident_closed").await?;
+    world.fire(vec![resolved(first)]).await?;
+    world.wait_occurrence("f1", &["occurrence_opened", "occurrence_resolved"]).await?;
+    // As the executor would leave it.
+    let (id, hash) = (subject.incident.to_string(), world.hash("web").await?);
+    let marks = json!({"lastgood.dev/mode": "auto", "lastgood.dev/incident": id, "lastgood.dev/template": hash});
+    world.annotate("web", marks).await?;
+    let since_the_close = |fingerprint: &str, minutes: i64| {
+        let at = closed.closed.as_ref().unwrap().at + jiff::SignedDuration::from_mins(minutes);
+        v1::Alert { starts_at: Some(contracts::time::to_proto(at)), ..world.alert(fingerprint, "web") }
+    };
+    world.fire(vec![since_the_close("later", 120)]).await?;
+    world.wait_occurrence("later", &["occurrence_opened"]).await?;
+    let (another, incident, facts) = world.incident("web", "rollback_halted").await?;
+    assert_ne!(another.incident, subject.incident);
+    assert_eq!(incident.halted.unwrap().reason, "no_recent_change");
+    assert!(!facts.iter().any(|fact| fact == "rollback_planned"), "{facts:?}");
+    world.end().await
+}
