@@ -8,6 +8,7 @@ mod body;
 mod bus;
 pub mod config;
 pub mod detectors;
+mod linger;
 pub mod parts;
 pub mod problem;
 pub mod server;

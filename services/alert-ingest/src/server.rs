@@ -15,6 +15,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::linger::Lingering;
+
 /// How long to wait after the system refused a connection (too many open files), lest this spins.
 const AFTER_REFUSAL: Duration = Duration::from_millis(100);
 
@@ -32,7 +34,7 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     while let Some((stream, slot)) = next(&listener, &connections, &stop).await {
         let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(Lingering::new(stream)), service));
         tokio::spawn(async move {
             // A peer that goes away or is too slow is its own business.
             if let Err(error) = connection.await {

@@ -145,8 +145,10 @@ async fn bodies(stage: &Stage) {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let deep = format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
         stage.refused("a deep body", deep.clone(), None, 400).await;
+        stage.refused("deep alerts", format!("{{\"version\":\"4\",\"alerts\":{deep}}}"), None, 400).await;
+        // What a newer Alertmanager adds is passed over, however deep, without a stack that could overflow.
         let inside = format!("{{\"version\":\"4\",\"alerts\":[],\"new\":{deep}}}");
-        stage.refused("a deep unknown field", inside, None, 400).await;
+        assert_eq!(stage.post(inside, None).await.0, 202);
     }
     stage.refused("no JSON at all", vec![0_u8; 10_000], None, 400).await;
     stage.is_well("hostile bodies").await;
@@ -173,7 +175,7 @@ async fn heads(stage: &Stage) {
     let long = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "y".repeat(1 << 20));
     let answer = stage.raw(long.as_bytes()).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
-    let many: String = (0..5_000).map(|n| format!("x-{n}: y\r\n")).collect();
+    let many = (0..5_000).map(|n| format!("x-{n}: y\r\n")).collect::<Vec<_>>().concat();
     let answer = stage.raw(format!("POST {PATH} HTTP/1.1\r\nhost: x\r\n{many}\r\n").as_bytes()).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
     for nonsense in [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"GET / HTTP/9.9\r\n\r\n", b"\r\n\r\n\r\n\0\0\0\0 / \r\n\r\n"] {

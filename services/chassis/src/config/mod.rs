@@ -30,6 +30,9 @@ pub const ALL_SECTIONS: &[&str] =
 /// Variables that start with `LASTGOOD_` and are not configuration keys.
 pub const OTHER_VARIABLES: &[&str] = &["LASTGOOD_CONFIG", "LASTGOOD_LOG"];
 
+/// How deep a tree of keys may be: what walks it walks no deeper.
+const DEEPEST: usize = 16;
+
 /// What every service takes on its command line.
 #[derive(Debug, Clone, Default, clap::Parser)]
 #[command(version, about = "A service of lastgood")]
@@ -102,13 +105,21 @@ pub fn load_from<T: DeserializeOwned>(
     for (name, text) in variables {
         let key = name["LASTGOOD_".len()..].to_ascii_lowercase();
         let path: Vec<&str> = key.split("__").collect();
+        if path.len() > DEEPEST {
+            return Err(ConfigError::Refused {
+                key: path[..DEEPEST].join("."),
+                origin: format!("environment variable {}", &name[..name.floor_char_boundary(100)]),
+                reason: format!("no key has more than {DEEPEST} parts; this one has {}", path.len()),
+            });
+        }
         root.set(&path, &name, text).map_err(|reason| ConfigError::Refused {
             key: path.join("."),
             origin: format!("environment variable {name}"),
             reason,
         })?;
     }
-    T::deserialize(deserialize::NodeDeserializer::root(root)).map_err(node::NodeError::into_config_error)
+    let origin = root.origin().clone();
+    T::deserialize(deserialize::NodeDeserializer::root(root)).map_err(|error| error.or_of(&origin).into_config_error())
 }
 
 /// Whether Kubernetes set this variable for a Service (`LASTGOOD_NATS_SERVICE_HOST`, `LASTGOOD_NATS_PORT_4222_TCP_ADDR`, …): every

@@ -112,10 +112,17 @@ impl NodeError {
         self
     }
 
+    /// With this origin where it has none of its own: the tree as a whole is wrong.
+    pub(super) fn or_of(mut self, origin: &Origin) -> Self {
+        self.origin.get_or_insert_with(|| origin.clone());
+        self
+    }
+
     pub(super) fn into_config_error(mut self) -> ConfigError {
         self.path.reverse();
         let origin = self.origin.unwrap_or(Origin::Default).to_string();
-        ConfigError::Refused { key: self.path.join("."), origin, reason: self.reason }
+        let key = if self.path.is_empty() { "(the whole)".to_owned() } else { self.path.join(".") };
+        ConfigError::Refused { key, origin, reason: self.reason }
     }
 }
 
