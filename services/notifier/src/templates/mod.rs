@@ -58,10 +58,11 @@ pub enum ChatLink {
 }
 
 impl Links {
-    /// The runbook page of this name.
+    /// The runbook page of this name; none where the name can be no page's, whatever a log says.
     #[must_use]
     pub fn runbook(&self, page: &str) -> Option<String> {
-        (!page.is_empty()).then(|| format!("{}/{page}.md", self.runbooks.trim_end_matches('/')))
+        let is_page = !page.is_empty() && page.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        is_page.then(|| format!("{}/{page}.md", self.runbooks.trim_end_matches('/')))
     }
 
     /// The incident's chat thread.

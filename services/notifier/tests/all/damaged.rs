@@ -25,7 +25,7 @@ impl Stage {
     async fn letter(&self, consumer: &str, subject: &str, sequence: u64, data: Vec<u8>) {
         let (kind, stream, consumer) = (AdvisoryKind::MaxDeliveries, streams::ALERTS.into(), consumer.into());
         let advisory = Advisory { kind, stream, consumer, sequence, deliveries: 20, reason: None };
-        let (subject, at, headers) = (subject.to_owned(), SystemClock.now(), Default::default());
+        let (subject, at, headers) = (subject.to_owned(), SystemClock.now(), async_nats::HeaderMap::default());
         let stored = Stored { subject, sequence, at, headers, data: data.into() };
         self.incidents.bus().dead_letter_of(&advisory, &stored, HOSTILE).await.unwrap();
     }
