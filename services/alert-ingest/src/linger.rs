@@ -13,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How much is thrown away: a body of twice the default limit.
-pub const MOST: usize = 32 << 20;
+pub(crate) const MOST: usize = 32 << 20;
 /// For how long.
-pub const LONGEST: Duration = Duration::from_secs(5);
+pub(crate) const LONGEST: Duration = Duration::from_secs(5);
 
 /// A stream with that end.
-pub struct Lingering<S> {
+pub(crate) struct Lingering<S> {
     inner: S,
     ending: Option<Ending>,
 }
@@ -30,7 +30,7 @@ struct Ending {
 
 impl<S> Lingering<S> {
     /// Around this stream.
-    pub const fn new(inner: S) -> Self {
+    pub(crate) const fn new(inner: S) -> Self {
         Self { inner, ending: None }
     }
 }
