@@ -4,6 +4,7 @@
 //! side. Guarantees: every alert goes through a real Alertmanager; what is asserted is what a user would notice (the cluster, the
 //! page, the chat) or what the log promises. Must not: sleep for luck, or talk to a service in another way than its users do.
 
+pub mod crash;
 pub mod expect;
 pub mod harness;
 pub mod scenarios;

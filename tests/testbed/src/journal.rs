@@ -40,6 +40,12 @@ pub struct Entry {
     pub sequence: u64,
     /// When the stream stored it.
     pub at: Timestamp,
+    /// The service that wrote it (`ce-source` without `lastgood/`); empty where nobody says so.
+    pub source: String,
+    /// The atomic batch that it came in.
+    pub batch: Option<String>,
+    /// Its subject.
+    pub subject: String,
     /// What it says.
     pub said: Said,
 }
@@ -60,9 +66,10 @@ impl Drop for Journal {
 }
 
 impl Journal {
-    /// Follows the log on this server; the streams must exist.
+    /// Follows the log on this server, or on these (separated by commas); the streams must exist.
     pub async fn follow(nats_url: &str) -> Result<Self> {
-        let client = async_nats::connect(nats_url).await.context("connecting the journal")?;
+        let servers: Vec<&str> = nats_url.split(',').collect();
+        let client = async_nats::connect(servers.as_slice()).await.context("connecting the journal")?;
         let context = jetstream::new(client);
         let (sender, entries) = watch::channel(Arc::new(Vec::new()));
         let sender = Arc::new(sender);
@@ -198,6 +205,26 @@ impl Journal {
         self.wait(&what, deadline, find, seen).await
     }
 
+    /// Waits for a fact of this type about an alert's fingerprint.
+    pub async fn wait_occurrence(&self, fingerprint: &str, event_type: &str, deadline: Duration) -> Result<()> {
+        let of_it = |journal: &Self| {
+            let facts = journal.entries();
+            let types = facts.iter().filter_map(|entry| match &entry.said {
+                Said::Occurrence(of, fact) if of == fingerprint => Some(fact.event_type()),
+                _ => None,
+            });
+            types.collect::<Vec<_>>()
+        };
+        let what = format!("`{event_type}` of {fingerprint}");
+        self.wait(
+            &what,
+            deadline,
+            |journal| of_it(journal).contains(&event_type).then_some(()),
+            |journal| format!("{:?}", of_it(journal)),
+        )
+        .await
+    }
+
     /// Waits until an incident has a plan or an end, and gives its state.
     pub async fn wait_decided(&self, incident: IncidentId, deadline: Duration) -> Result<Incident> {
         let find =
@@ -256,7 +283,17 @@ fn alerts_of<'a>(notification: &'a v1::AlertNotification, namespace: &'a str) ->
 fn read(message: &jetstream::Message) -> Option<Entry> {
     let info = message.info().ok()?;
     let at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos()).ok()?;
-    Some(Entry { sequence: info.stream_sequence, at, said: said(&message.subject, &message.payload) })
+    let header =
+        |name: &str| message.headers.as_ref().and_then(|headers| headers.get(name)).map(|value| value.as_str().to_owned());
+    let source = header("ce-source").unwrap_or_default();
+    Some(Entry {
+        sequence: info.stream_sequence,
+        at,
+        source: source.trim_start_matches("lastgood/").to_owned(),
+        batch: header("Nats-Batch-Id"),
+        subject: message.subject.to_string(),
+        said: said(&message.subject, &message.payload),
+    })
 }
 
 fn said(subject: &str, data: &[u8]) -> Said {

@@ -5,12 +5,14 @@
 
 mod faults;
 pub mod pagerduty;
+pub mod prometheus;
 mod recorder;
 pub mod slack;
 pub mod webhook;
 
 pub use faults::Fault;
 pub use pagerduty::PagerDuty;
+pub use prometheus::PrometheusStandIn;
 pub use recorder::{Api, Call, Outcome, Received, Receiver, Reply};
 pub use slack::Slack;
 pub use webhook::Webhook;

@@ -1,0 +1,96 @@
+//! The kills, made of the undisturbed runs' logs: every append of every service, before and after.
+//!
+//! Guarantees: an append is known again by its writer, one of its event types and its number; with `LASTGOOD_DEPTH=deep` all appends of all
+//! ways are taken, otherwise each (service, event type) once. Must not: name an event type by hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use testbed::journal::Entry;
+use testbed::proxy::nats::{Moment, Trap, event_type};
+
+use super::courses::Course;
+
+/// One append of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// Who wrote it.
+    pub service: String,
+    /// The event types in it.
+    pub events: Vec<String>,
+    /// The one that it is known by.
+    pub event: String,
+    /// Which of the service's appends with that one, from 1.
+    pub nth: u32,
+}
+
+/// One kill.
+#[derive(Clone)]
+pub struct Kill {
+    /// The way in which it happens.
+    pub course: Course,
+    /// At which append.
+    pub append: Append,
+    /// On which side of it.
+    pub moment: Moment,
+}
+
+impl Kill {
+    /// Its name in the test's output.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let Append { service, event, nth, .. } = &self.append;
+        let nth = if *nth == 1 { String::new() } else { format!("#{nth}") };
+        let moment = if self.moment == Moment::Before { "before" } else { "after" };
+        format!("{}::{service}::{event}{nth}::{moment}", self.course.name)
+    }
+
+    /// What to tell the proxy.
+    #[must_use]
+    pub fn trap(&self) -> Trap {
+        Trap { event_type: self.append.event.clone(), nth: self.append.nth, moment: self.moment }
+    }
+}
+
+/// The appends of a run, from its log.
+#[must_use]
+pub fn appends(log: &[Entry]) -> Vec<Append> {
+    let mut found: Vec<(Option<&str>, Append)> = Vec::new();
+    for entry in log.iter().filter(|entry| !entry.source.is_empty()) {
+        let Some(event) = event_type(&entry.subject) else { continue };
+        match found.iter_mut().find(|(batch, _)| batch.is_some() && *batch == entry.batch.as_deref()) {
+            Some((_, append)) => append.events.push(event.to_owned()),
+            None => {
+                let append =
+                    Append { service: entry.source.clone(), events: vec![event.to_owned()], event: event.to_owned(), nth: 0 };
+                found.push((entry.batch.as_deref(), append));
+            }
+        }
+    }
+    let mut counts: BTreeMap<(String, String), u32> = BTreeMap::new();
+    let numbered = found.into_iter().map(|(_, mut append)| {
+        for event in append.events.iter().collect::<BTreeSet<_>>() {
+            *counts.entry((append.service.clone(), event.clone())).or_default() += 1;
+        }
+        append.nth = counts[&(append.service.clone(), append.event.clone())];
+        append
+    });
+    numbered.collect()
+}
+
+/// The kills of these runs; `covered` gets every (service, event type) that one of them hits.
+#[must_use]
+pub fn kills(runs: &[(Course, Vec<Append>)], deep: bool) -> (Vec<Kill>, BTreeSet<(String, String)>) {
+    let mut covered = BTreeSet::new();
+    let mut kills = Vec::new();
+    for (course, appends) in runs {
+        for append in appends {
+            let keys: BTreeSet<_> = append.events.iter().map(|event| (append.service.clone(), event.clone())).collect();
+            if deep || !keys.is_subset(&covered) {
+                let both = [Moment::Before, Moment::After];
+                kills.extend(both.map(|moment| Kill { course: *course, append: append.clone(), moment }));
+            }
+            covered.extend(keys);
+        }
+    }
+    (kills, covered)
+}
