@@ -22,6 +22,9 @@ use crate::wait;
 /// Long enough for a machine that runs many worlds at once.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Where Alertmanager posts.
+const ALERTS: &str = "/v1/alerts/alertmanager";
+
 /// One alert about an application, from its beginning to its end.
 #[derive(Debug, Clone)]
 pub struct Alarm {
@@ -35,8 +38,14 @@ impl Alarm {
     /// Begins now, about this application's Deployment.
     #[must_use]
     pub fn about(app: &App, alert: &str) -> Self {
-        let deployment = Some(app.name.clone());
-        Self { alert: alert.to_owned(), namespace: app.namespace.clone(), deployment, starts_at: now() }
+        Self::about_named(&app.namespace, &app.name, alert)
+    }
+
+    /// Begins now, about the Deployment of this name.
+    #[must_use]
+    pub fn about_named(namespace: &str, name: &str, alert: &str) -> Self {
+        let deployment = Some(name.to_owned());
+        Self { alert: alert.to_owned(), namespace: namespace.to_owned(), deployment, starts_at: now() }
     }
 
     /// Begins now, and names no workload.
@@ -94,12 +103,25 @@ impl SmallWorld {
 
     /// Tells that the alert fires, until somebody has taken it.
     pub async fn raise(&self, alarm: &Alarm) -> Result<()> {
-        self.tell("/v1/alerts/alertmanager", &alarm.notification(None)).await
+        self.tell(ALERTS, &alarm.notification(None)).await
+    }
+
+    /// Tells once that the alert fires, and gives the answer's status.
+    pub async fn try_raise(&self, alarm: &Alarm) -> Result<http::StatusCode> {
+        let url = self.ingest_urls().into_iter().next().context("no alert-ingest")?;
+        let request = wait::http().post(format!("{url}{ALERTS}")).bearer_auth(self.ingest_token());
+        Ok(request
+            .json(&alarm.notification(None))
+            .timeout(Duration::from_secs(20))
+            .send()
+            .await
+            .context("posting an alert")?
+            .status())
     }
 
     /// Tells that it has ended, until somebody has taken it.
     pub async fn resolve(&self, alarm: &Alarm) -> Result<()> {
-        self.tell("/v1/alerts/alertmanager", &alarm.notification(Some(now()))).await
+        self.tell(ALERTS, &alarm.notification(Some(now()))).await
     }
 
     /// Somebody acknowledges the incident, trying until it is taken.

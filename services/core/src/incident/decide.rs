@@ -301,13 +301,12 @@ fn record_delivery(state: &Incident, command: &Command) -> Result<Vec<Fact>, Ref
 fn person(state: &Incident, fact: &v1::PersonActed, command: &'static str) -> Result<Vec<Fact>, Refusal> {
     let phase = state.phase();
     let illegal = Err(Refusal::Illegal { command, phase });
-    if matches!(phase, Phase::Closed(_)) {
-        return illegal;
-    }
     match fact.action() {
+        // Also when it was the last thing that the close waited for: whoever lost the answer asks again.
+        Action::Acknowledge if state.acknowledged.is_some() => Err(Refusal::AlreadySo),
+        _ if matches!(phase, Phase::Closed(_)) => illegal,
         // After the intent the write may have been made: "nothing was rolled back" could be untrue, and nobody would watch it.
         Action::Decline | Action::Hold | Action::Pause if phase == Phase::Acting => illegal,
-        Action::Acknowledge if state.acknowledged.is_some() => Err(Refusal::AlreadySo),
         Action::Acknowledge => one(fact.clone()),
         Action::Decline | Action::Hold | Action::Pause => {
             let who = format!("{} by {} ({})", fact.action().as_str_name(), fact.who, fact.note);

@@ -182,6 +182,7 @@ fn a_missing_version_halts_pages_and_waits_for_somebody() {
     assert_eq!(case.run(&delivered(Audience::OnCall, "halted.previous_version_missing")).unwrap(), ["on_call_notified"]);
     assert_eq!(case.run(&acknowledge()).unwrap(), ["person_acted", "incident_closed"]);
     assert_eq!(case.state.phase(), Phase::Closed(Outcome::Halted));
+    assert_eq!(case.run(&acknowledge()), Err(Refusal::AlreadySo), "whoever lost the answer asks again");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Selector;
 use lastgood_core::incident::{Command, Phase, acting_until};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::write::{Memory, plan_of};
 use super::{Case, Executor};
@@ -25,6 +26,10 @@ use crate::view::{Versions, View, Which};
 
 /// How soon something that failed for a moment is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// How long a watch that begins at the deadline (after a crash, or an outage) has to show how things stand; short of the orchestrator's
+/// own word for an executor that is silent.
+const LAST_LOOK: Duration = Duration::from_secs(3);
 
 /// What the watching remembers.
 pub(super) struct Watching {
@@ -97,6 +102,7 @@ impl Executor {
 
     async fn follow(&self, case: &mut Case, mirror: &mut Mirror, watching: &mut Watching) -> Result<(), HandleError> {
         let until = acting_until(&case.incident).unwrap_or_else(|| self.clock.now());
+        let blind_until = Instant::now() + LAST_LOOK;
         loop {
             let left = Duration::try_from(until.duration_since(self.clock.now())).unwrap_or_default();
             let mut wait = left;
@@ -123,7 +129,11 @@ impl Executor {
                 last = Some((view, progress));
             }
             if left.is_zero() {
-                return self.fail(case, last, watching).await;
+                // People need to know which pods serve now: nothing is said blindly while a first look may still come.
+                wait = blind_until.saturating_duration_since(Instant::now());
+                if last.is_some() || wait.is_zero() {
+                    return self.fail(case, last, watching).await;
+                }
             }
             tokio::select! {
                 biased;

@@ -131,7 +131,8 @@ async fn unacknowledged(world: &SmallWorld) -> Result<Left> {
     left(world, app, incident, vec![alarm]).await
 }
 
-async fn never_proved(world: &SmallWorld) -> Result<(App, Alarm)> {
+/// An application whose only version serves errors, and the alert about that.
+pub async fn never_proved(world: &SmallWorld) -> Result<(App, Alarm)> {
     let app = world.app("web", usual()).await?;
     app.deploy("v1-failing").await?;
     world.proved(&app, 1).await?;

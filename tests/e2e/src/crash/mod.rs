@@ -7,6 +7,11 @@
 
 pub mod courses;
 pub mod ending;
+pub mod faults;
+pub mod harness;
 pub mod matrix;
+pub mod pauses;
 pub mod promises;
+pub mod replicas;
 pub mod run;
+pub mod writes;

@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result, ensure};
 use testbed::journal::Entry;
 use testbed::small_play::PATIENCE;
 use testbed::small_world::SmallWorld;
+use tokio::sync::OnceCell;
 
-use super::courses::{Course, Left};
+use super::courses::{COURSES, Course, Left};
 use super::ending::Ending;
 use super::matrix::Kill;
 use super::promises;
@@ -36,11 +37,16 @@ pub async fn undisturbed(course: &Course) -> Result<Undisturbed> {
         ensure!(ending.given_up == 0, "{} messages were given up", ending.given_up);
         Ok(Undisturbed { ending, log: world.journal.entries().to_vec() })
     };
-    finish(&world, ran.await)
-        .await
-        .with_context(|| format!("`{}`, left alone", course.name))
-        .map(|ran| (ran, world))
-        .map(|(ran, _)| ran)
+    let ran = finish(&world, ran.await).with_context(|| format!("`{}`, left alone", course.name))?;
+    world.stop().await;
+    Ok(ran)
+}
+
+/// What the good way comes to when it is left alone, found out once a process.
+pub async fn good_ending() -> Result<Ending> {
+    static ENDING: OnceCell<Ending> = OnceCell::const_new();
+    let run = async { anyhow::Ok(undisturbed(&COURSES[0]).await?.ending) };
+    Ok(ENDING.get_or_try_init(|| run).await?.clone())
 }
 
 /// Runs a way with a kill in it, and compares.
@@ -63,7 +69,7 @@ pub async fn killed(kill: &Kill, undisturbed: &Ending) -> Result<()> {
         ensure!(differences.is_empty(), "the end is another one:\n  {}", differences.join("\n  "));
         Ok(())
     };
-    finish(&world, ran.await).await?;
+    finish(&world, ran.await)?;
     world.stop().await;
     Ok(())
 }
@@ -78,7 +84,7 @@ pub async fn end(world: &SmallWorld, left: &Left) -> Result<Ending> {
 }
 
 /// Adds the services' last words to a failure.
-pub async fn finish<T>(world: &SmallWorld, ran: Result<T>) -> Result<T> {
+pub fn finish<T>(world: &SmallWorld, ran: Result<T>) -> Result<T> {
     ran.map_err(|error| {
         let logs = world.keep_logs().map(|path| format!("\nlogs: {}", path.display())).unwrap_or_default();
         let facts = world

@@ -73,6 +73,11 @@ impl HttpProxy {
         *lock(&self.armed) = Some(trap);
     }
 
+    /// Takes the trap away.
+    pub fn disarm(&self) {
+        *lock(&self.armed) = None;
+    }
+
     /// Waits until the trap has sprung: then that connection is held.
     pub async fn sprung(&self, deadline: Duration) -> Result<(), wait::TimedOut> {
         let what = lock(&self.armed).as_ref().map(|trap| format!("{trap:?}")).unwrap_or_default();

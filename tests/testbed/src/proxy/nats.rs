@@ -84,6 +84,11 @@ impl NatsProxy {
         *lock(&self.armed) = Some(Armed { trap, seen: 0 });
     }
 
+    /// Takes the trap away.
+    pub fn disarm(&self) {
+        *lock(&self.armed) = None;
+    }
+
     /// Waits until the trap has sprung: then the service's connection is held.
     pub async fn sprung(&self, deadline: Duration) -> Result<(), wait::TimedOut> {
         let what = lock(&self.armed).as_ref().map(|armed| format!("{:?}", armed.trap)).unwrap_or_default();
