@@ -157,6 +157,11 @@ struct Setting<'a> {
 impl SmallWorld {
     /// Brings it up.
     pub async fn start(options: SmallWorldOptions) -> Result<Self> {
+        // On the heap: scenarios hold this future in theirs, several side by side.
+        Box::pin(Self::bring_up(options)).await
+    }
+
+    async fn bring_up(options: SmallWorldOptions) -> Result<Self> {
         let dir = TempDir::with_prefix("lastgood-small-").context("a directory for the world")?;
         let binaries = Binaries::build().await.context("building the services")?;
         let sim = SimOptions { termination: Duration::from_millis(100), ..SimOptions::default() };

@@ -12,6 +12,7 @@ use contracts::v1::{Action, Outcome, Verdict};
 use testbed::app::App;
 use testbed::journal::Said;
 use testbed::receivers::Received;
+use testbed::receivers::slack::Message;
 use testbed::sim::JournalEntry;
 use testbed::small_world::SmallWorld;
 
@@ -42,7 +43,7 @@ impl Ending {
         Ok(Self {
             said: said(world),
             told: told(world, id.as_deref()),
-            threads: world.slack.threads().len(),
+            threads: world.slack.threads().iter().filter(|(message, _)| is_thread(message)).count(),
             template: deployment["spec"]["template"].to_string(),
             writes: template_writes(&world.cluster.journal(), &left.app).len(),
             given_up: world.given_up().await?,
@@ -144,12 +145,18 @@ fn told(world: &SmallWorld, incident: Option<&str>) -> BTreeMap<String, usize> {
     for Received { call, .. } in world.webhook.received().iter().filter(|received| received.took_effect()) {
         *counts.entry(format!("webhook {} {}", call.body["audience"], call.body["reason"])).or_default() += 1;
     }
-    for (_, replies) in world.slack.threads() {
-        for reply in replies {
-            *counts.entry(format!("reply {}", digitless(&nameless(reply.text())))).or_default() += 1;
-        }
+    // Where the thread opens late, a notification may stand beside it: people have read it all the same.
+    for message in world.slack.messages().iter().filter(|message| !is_thread(message)) {
+        *counts.entry(format!("chat {}", digitless(&nameless(message.text())))).or_default() += 1;
     }
     counts
+}
+
+/// Whether a message is an incident's first, which has a header; notifications and replies have none.
+fn is_thread(message: &Message) -> bool {
+    let first = message.versions.first().map(|(_, _, blocks)| blocks);
+    let blocks = first.and_then(serde_json::Value::as_array).into_iter().flatten();
+    message.thread_ts.is_none() && blocks.into_iter().any(|block| block["type"] == "header")
 }
 
 /// The beginning of a text without its numbers, which differ from run to run.

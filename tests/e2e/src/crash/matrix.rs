@@ -63,13 +63,12 @@ pub fn appends(log: &[Entry]) -> Vec<Append> {
     let mut found: Vec<(Option<&str>, Append)> = Vec::new();
     for entry in log.iter().filter(|entry| !entry.source.is_empty()) {
         let Some(event) = event_type(&entry.subject) else { continue };
-        match found.iter_mut().find(|(batch, _)| batch.is_some() && *batch == entry.batch.as_deref()) {
-            Some((_, append)) => append.events.push(event.to_owned()),
-            None => {
-                let append =
-                    Append { service: entry.source.clone(), events: vec![event.to_owned()], event: event.to_owned(), nth: 0 };
-                found.push((entry.batch.as_deref(), append));
-            }
+        let batch = entry.batch.as_deref();
+        if let Some((_, append)) = found.iter_mut().find(|(known, _)| known.is_some() && *known == batch) {
+            append.events.push(event.to_owned());
+        } else {
+            let events = vec![event.to_owned()];
+            found.push((batch, Append { service: entry.source.clone(), events, event: event.to_owned(), nth: 0 }));
         }
     }
     let mut counts: BTreeMap<(String, String), u32> = BTreeMap::new();

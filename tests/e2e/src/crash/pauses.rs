@@ -84,7 +84,7 @@ impl Stop {
         Ok(())
     }
 
-    fn disarm(&self, executor: &Instance) -> Result<()> {
+    fn disarm(executor: &Instance) -> Result<()> {
         executor.nats()?.disarm();
         executor.api()?.disarm();
         executor.nats()?.proxy().release();
@@ -143,7 +143,7 @@ async fn overtaken(stop: Stop) -> Result<()> {
         };
         let before = handled(slow).await?;
         slow.service.process().pause();
-        stop.disarm(other)?;
+        Stop::disarm(other)?;
         fact(&world, &incident, "old_resources_cleaned").await?;
         world.resolve(&alarm).await?;
         fact(&world, &incident, "incident_closed").await?;

@@ -45,8 +45,8 @@ pub async fn undisturbed(course: &Course) -> Result<Undisturbed> {
 /// What the good way comes to when it is left alone, found out once a process.
 pub async fn good_ending() -> Result<Ending> {
     static ENDING: OnceCell<Ending> = OnceCell::const_new();
-    let run = async { anyhow::Ok(undisturbed(&COURSES[0]).await?.ending) };
-    Ok(ENDING.get_or_try_init(|| run).await?.clone())
+    let run = || Box::pin(async { anyhow::Ok(undisturbed(&COURSES[0]).await?.ending) });
+    Ok(ENDING.get_or_try_init(run).await?.clone())
 }
 
 /// Runs a way with a kill in it, and compares.
@@ -87,12 +87,9 @@ pub async fn end(world: &SmallWorld, left: &Left) -> Result<Ending> {
 pub fn finish<T>(world: &SmallWorld, ran: Result<T>) -> Result<T> {
     ran.map_err(|error| {
         let logs = world.keep_logs().map(|path| format!("\nlogs: {}", path.display())).unwrap_or_default();
-        let facts = world
-            .journal
-            .entries()
-            .iter()
-            .map(|entry| format!("\n  {} {} {}", entry.at, entry.source, entry.subject))
-            .collect::<String>();
-        error.context(format!("{}\nthe log:{facts}{logs}", world.epilogue()))
+        let entries = world.journal.entries();
+        let lines: Vec<_> = entries.iter().map(|entry| format!("  {} {} {}", entry.at, entry.source, entry.subject)).collect();
+        let facts = lines.join("\n");
+        error.context(format!("{}\nthe log:\n{facts}{logs}", world.epilogue()))
     })
 }

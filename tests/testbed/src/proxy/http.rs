@@ -100,7 +100,7 @@ struct HttpEar {
 }
 
 impl Ear for HttpEar {
-    fn from_client(&mut self, bytes: &[u8]) -> Verdict {
+    fn hear_client(&mut self, bytes: &[u8]) -> Verdict {
         let mut done = 0;
         loop {
             let of_body = self.body.min(bytes.len() - done);
@@ -123,7 +123,7 @@ impl Ear for HttpEar {
         }
     }
 
-    fn from_server(&mut self, bytes: &[u8]) -> Verdict {
+    fn hear_server(&mut self, bytes: &[u8]) -> Verdict {
         if self.answer && !bytes.is_empty() {
             self.answer = false;
             return Verdict::Hold(0);
@@ -156,28 +156,28 @@ mod tests {
     fn the_real_write_is_held_and_its_dry_run_is_not() {
         let mut ear = ear("PUT", Part::Request);
         let both = [DRY, PUT].concat();
-        assert_eq!(ear.from_client(&both), Verdict::Hold(DRY.len()));
-        assert_eq!(ear.from_client(&both[DRY.len()..]), Verdict::Pass(PUT.len()), "released");
-        assert_eq!(ear.from_server(b"HTTP/1.1 200 OK\r\n\r\n"), Verdict::Pass(19));
+        assert_eq!(ear.hear_client(&both), Verdict::Hold(DRY.len()));
+        assert_eq!(ear.hear_client(&both[DRY.len()..]), Verdict::Pass(PUT.len()), "released");
+        assert_eq!(ear.hear_server(b"HTTP/1.1 200 OK\r\n\r\n"), Verdict::Pass(19));
     }
 
     #[test]
     fn an_answer_is_held_whatever_pieces_the_request_comes_in() {
         let mut ear = ear("GET", Part::Answer);
         let (first, second) = GET.split_at(30);
-        assert_eq!(ear.from_client(first), Verdict::Pass(0));
-        assert_eq!(ear.from_client(&[first, second].concat()), Verdict::Pass(GET.len()));
-        assert_eq!(ear.from_server(b""), Verdict::Pass(0));
-        assert_eq!(ear.from_server(b"HTTP/1.1 200 OK\r\n"), Verdict::Hold(0));
-        assert_eq!(ear.from_server(b"HTTP/1.1 200 OK\r\n"), Verdict::Pass(17), "released");
+        assert_eq!(ear.hear_client(first), Verdict::Pass(0));
+        assert_eq!(ear.hear_client(&[first, second].concat()), Verdict::Pass(GET.len()));
+        assert_eq!(ear.hear_server(b""), Verdict::Pass(0));
+        assert_eq!(ear.hear_server(b"HTTP/1.1 200 OK\r\n"), Verdict::Hold(0));
+        assert_eq!(ear.hear_server(b"HTTP/1.1 200 OK\r\n"), Verdict::Pass(17), "released");
     }
 
     #[test]
     fn a_body_in_pieces_is_no_request() {
         let mut ear = ear("PUT", Part::Request);
         let (head, body) = DRY.split_at(DRY.len() - 4);
-        assert_eq!(ear.from_client(head), Verdict::Pass(head.len()));
-        assert_eq!(ear.from_client(&body[..2]), Verdict::Pass(2));
-        assert_eq!(ear.from_client(&[&body[2..], GET].concat()), Verdict::Pass(2 + GET.len()));
+        assert_eq!(ear.hear_client(head), Verdict::Pass(head.len()));
+        assert_eq!(ear.hear_client(&body[..2]), Verdict::Pass(2));
+        assert_eq!(ear.hear_client(&[&body[2..], GET].concat()), Verdict::Pass(2 + GET.len()));
     }
 }

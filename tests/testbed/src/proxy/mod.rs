@@ -30,9 +30,9 @@ pub enum Verdict {
 /// Follows one connection's conversation.
 pub trait Ear: Send + 'static {
     /// What becomes of these bytes from the client.
-    fn from_client(&mut self, bytes: &[u8]) -> Verdict;
+    fn hear_client(&mut self, bytes: &[u8]) -> Verdict;
     /// What becomes of these bytes from the server.
-    fn from_server(&mut self, bytes: &[u8]) -> Verdict;
+    fn hear_server(&mut self, bytes: &[u8]) -> Verdict;
 }
 
 /// What the proxy's owner has asked for so far.
@@ -154,9 +154,9 @@ impl<E: Ear> Relay<E> {
                 (holding, releases) = (false, orders.releases);
             }
             if !holding && !orders.stalled {
-                let verdict = self.ear.from_client(&up);
+                let verdict = self.ear.hear_client(&up);
                 let Ok(hold) = pass(verdict, &mut up, &mut to_server).await else { return };
-                let verdict = if hold { Verdict::Pass(0) } else { self.ear.from_server(&down) };
+                let verdict = if hold { Verdict::Pass(0) } else { self.ear.hear_server(&down) };
                 let Ok(held_back) = pass(verdict, &mut down, &mut to_client).await else { return };
                 holding = hold || held_back;
                 if holding {

@@ -112,7 +112,7 @@ struct NatsEar {
 }
 
 impl Ear for NatsEar {
-    fn from_client(&mut self, bytes: &[u8]) -> Verdict {
+    fn hear_client(&mut self, bytes: &[u8]) -> Verdict {
         let mut done = 0;
         while let Some((said, length)) = next(&bytes[done..]) {
             if let Said::Publish { subject, reply, headers } = said
@@ -125,7 +125,7 @@ impl Ear for NatsEar {
         Verdict::Pass(done)
     }
 
-    fn from_server(&mut self, bytes: &[u8]) -> Verdict {
+    fn hear_server(&mut self, bytes: &[u8]) -> Verdict {
         let mut done = 0;
         while let Some((said, length)) = next(&bytes[done..]) {
             if let Said::Delivery { subject, payload } = said
@@ -289,8 +289,8 @@ mod tests {
         let mut ear = ear("pods_ready", 2, Moment::Before);
         let first = [b"PING\r\n".to_vec(), publish("pods_ready", "_IN.1", "")].concat();
         let both = [first.clone(), publish("pods_ready", "_IN.2", "")].concat();
-        assert_eq!(ear.from_client(&both), Verdict::Hold(first.len()));
-        assert_eq!(ear.from_client(&both[first.len()..]), Verdict::Pass(both.len() - first.len()), "released");
+        assert_eq!(ear.hear_client(&both), Verdict::Hold(first.len()));
+        assert_eq!(ear.hear_client(&both[first.len()..]), Verdict::Pass(both.len() - first.len()), "released");
     }
 
     #[test]
@@ -298,20 +298,20 @@ mod tests {
         let mut ear = ear("mitigated", 1, Moment::Before);
         let staged = publish("mitigated", "_IN.1", "Nats-Batch-Id:b\r\nNats-Batch-Sequence:1\r\n");
         let commit = publish("announced", "_IN.2", "Nats-Batch-Id:b\r\nNats-Batch-Sequence:2\r\nNats-Batch-Commit:1\r\n");
-        assert_eq!(ear.from_client(&[staged.clone(), commit].concat()), Verdict::Hold(staged.len()));
+        assert_eq!(ear.hear_client(&[staged.clone(), commit].concat()), Verdict::Hold(staged.len()));
     }
 
     #[test]
     fn after_holds_the_servers_word_that_it_is_stored() {
         let mut ear = ear("pods_ready", 1, Moment::After);
         let append = publish("pods_ready", "_IN.1", "");
-        assert_eq!(ear.from_client(&append), Verdict::Pass(append.len()));
+        assert_eq!(ear.hear_client(&append), Verdict::Pass(append.len()));
         let refused = answer("_IN.1", r#"{"error":{"err_code":10071},"seq":0}"#);
-        assert_eq!(ear.from_server(&refused), Verdict::Pass(refused.len()), "a refused append does not count");
-        assert_eq!(ear.from_client(&append), Verdict::Pass(append.len()));
+        assert_eq!(ear.hear_server(&refused), Verdict::Pass(refused.len()), "a refused append does not count");
+        assert_eq!(ear.hear_client(&append), Verdict::Pass(append.len()));
         let other = answer("_IN.9", r#"{"stream":"S","seq":8}"#);
         let both = [other.clone(), answer("_IN.1", r#"{"stream":"S","seq":9}"#)].concat();
-        assert_eq!(ear.from_server(&both), Verdict::Hold(other.len()));
-        assert_eq!(ear.from_server(&both[other.len()..]), Verdict::Pass(both.len() - other.len()), "released");
+        assert_eq!(ear.hear_server(&both), Verdict::Hold(other.len()));
+        assert_eq!(ear.hear_server(&both[other.len()..]), Verdict::Pass(both.len() - other.len()), "released");
     }
 }

@@ -17,7 +17,7 @@ use crate::crash::run::finish;
 /// Small enough to be filled in no time.
 const ROOM: &[(&str, &str)] = &[("NATS__MAX_BYTES", "4194304")];
 /// An occurrence that no consumer looks at.
-const JUNK: &str = "lastgood.occurrence.junk.occurrence_dismissed";
+const JUNK: &str = "lastgood.occurrence.junk.filler";
 /// A source of alerts that nobody has.
 const JUNK_ALERTS: &str = "lastgood.alert.junk";
 

@@ -82,8 +82,8 @@ pub async fn completed(world: &SmallWorld, left: &Left) -> Result<()> {
     ensure!(ending.writes == 1, "the template was changed {} times", ending.writes);
     ensure!(ending.template.contains(":v1\""), "v1 is to run, not {}", ending.template);
     ensure!(ending.threads == 1, "{} chat threads", ending.threads);
-    for what in ["change ", "webhook \"on_call\" \"completed\"", "reply The last good version"] {
-        let times: usize = ending.told.iter().filter(|(told, _)| told.starts_with(what)).map(|(_, times)| times).sum();
+    for what in ["change ", "webhook \"on_call\" \"completed\"", "The last good version"] {
+        let times: usize = ending.told.iter().filter(|(told, _)| told.contains(what)).map(|(_, times)| times).sum();
         ensure!(times == 1, "`{what}` was told {times} times: {:?}", ending.told);
     }
     ensure!(!ending.told.keys().any(|told| told.starts_with("page ")), "a success pages nobody: {:?}", ending.told);
