@@ -88,6 +88,25 @@ impl Lifecycle {
         self.inner.soft.cancel();
     }
 
+    /// Waits for the first critical task that ends, and tells its name and problem. For simulations, which have no signals; a process
+    /// calls [`Lifecycle::run_until_done`].
+    pub async fn first_end(&self) -> String {
+        let ends = self.inner.ends.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut ends) = ends else { return "the lifecycle is run twice".to_owned() };
+        match ends.recv().await {
+            Some(end) => format!("{}: {}", end.name, end.problem.as_deref().unwrap_or("it ended by itself")),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Drops every task where it stands, as SIGKILL does; nothing is handed back or flushed. For simulations.
+    pub fn kill(&self) {
+        let tasks = std::mem::take(&mut self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).running);
+        for (_, task) in tasks.into_values() {
+            task.abort();
+        }
+    }
+
     /// Starts a critical task. It must run until [`Lifecycle::stopping`], and then end by itself with `Ok`.
     pub fn spawn<F, E>(&self, name: impl Into<String>, task: F)
     where

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use lastgood_core::incident::{Command, Incident, Phase};
 
 use crate::log::{Log, Said};
-use crate::net::alerting_rules;
+use crate::net::Prometheus;
 use crate::rules::{Answer, Judgement, judge};
 
 /// Who saw it.
@@ -28,7 +28,7 @@ pub struct AlertWatch {
     /// The incident log.
     pub log: Arc<dyn Log>,
     /// Where rules are looked up.
-    pub prometheus: prometheus_http_query::Client,
+    pub prometheus: Arc<dyn Prometheus>,
     /// How often.
     pub poll: Duration,
     /// Labels that are not compared.
@@ -75,7 +75,7 @@ impl AlertWatch {
     }
 
     async fn look(&self, subject: &IncidentSubject, since: Timestamp, alerts: &[Occurrence]) -> Result<(), HandleError> {
-        let answer = match alerting_rules(&self.prometheus).await {
+        let answer = match self.prometheus.alerting_rules().await {
             Ok(answer) => answer,
             Err(why) => {
                 metrics::counter!("lastgood_prometheus_looks_total", "answer" => "unknown").increment(1);

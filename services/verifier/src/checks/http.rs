@@ -13,9 +13,10 @@ use serde_json::Value;
 
 use super::{Kind, Pace, Probe, Scene, Tools, Try, at_all};
 use crate::fields::{Fields, Invalid};
+use crate::net::HttpProbe;
 use crate::sight::{Place, Target};
 use crate::tally::Outcome;
-use crate::text::{causes, excerpt};
+use crate::text::excerpt;
 
 /// Its registration.
 pub const KIND: Kind = Kind {
@@ -25,8 +26,6 @@ pub const KIND: Kind = Kind {
     read,
 };
 
-/// How much of a body is read, bytes.
-const BODY: usize = 64 * 1024;
 /// How much of it is evidence, characters.
 const SHOWN: usize = 200;
 
@@ -109,7 +108,7 @@ impl Probe for Http {
         at_all(scene.sight, &self.target, self.port, |place| async move {
             match tokio::time::timeout(timeout, self.ask(tools, &place)).await {
                 Ok(Ok(tried)) => tried,
-                Ok(Err(error)) => Try::new(Outcome::Fail, causes(&error.without_url())),
+                Ok(Err(why)) => Try::new(Outcome::Fail, why),
                 Err(_) => Try::new(Outcome::Fail, format!("no answer within {timeout:?}")),
             }
         })
@@ -118,17 +117,17 @@ impl Probe for Http {
 }
 
 impl Http {
-    async fn ask(&self, tools: &Tools, place: &Place) -> Result<Try, reqwest::Error> {
-        let client = if self.insecure { &tools.http_insecure } else { &tools.http };
-        let url = format!("{}://{}{}", self.scheme, place.address, self.path);
-        let mut answer = client.request(self.method.clone(), url).headers(self.headers.clone()).send().await?;
-        let status = answer.status();
-        let mut body = Vec::new();
-        while body.len() < BODY {
-            let Some(chunk) = answer.chunk().await? else { break };
-            body.extend_from_slice(&chunk[..chunk.len().min(BODY - body.len())]);
-        }
-        Ok(self.judge(status, &String::from_utf8_lossy(&body)))
+    async fn ask(&self, tools: &Tools, place: &Place) -> Result<Try, String> {
+        let answer = tools.network.http(HttpProbe {
+            method: self.method.clone(),
+            scheme: self.scheme,
+            address: place.address,
+            path: self.path.clone(),
+            headers: self.headers.clone(),
+            insecure: self.insecure,
+        });
+        let answer = answer.await?;
+        Ok(self.judge(answer.status, &String::from_utf8_lossy(&answer.body)))
     }
 
     fn judge(&self, status: StatusCode, body: &str) -> Try {

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use contracts::v1::WorkloadRef;
 
 use crate::fields::{Fields, Invalid};
+use crate::net::{Network, Prometheus};
 use crate::sight::{Place, Sight, Target, places};
 use crate::tally::Outcome;
 use crate::text::excerpt;
@@ -55,12 +56,10 @@ pub struct Pace {
 /// What probes go through.
 #[derive(Clone)]
 pub struct Tools {
-    /// Checks certificates, follows no redirect, keeps no connection.
-    pub http: reqwest::Client,
-    /// The same without checking certificates, for definitions that say `insecure: true`.
-    pub http_insecure: reqwest::Client,
+    /// To pods and Services.
+    pub network: Arc<dyn Network>,
     /// Prometheus, where one is configured.
-    pub prometheus: Option<prometheus_http_query::Client>,
+    pub prometheus: Option<Arc<dyn Prometheus>>,
 }
 
 impl Debug for Tools {

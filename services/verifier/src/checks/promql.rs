@@ -15,7 +15,7 @@ use super::{Kind, Pace, Probe, Scene, Tools, Try};
 use crate::fields::{Fields, Invalid};
 use crate::sight::Target;
 use crate::tally::Outcome;
-use crate::text::{causes, excerpt};
+use crate::text::excerpt;
 
 /// Its registration. It is patient where its definition doesn't say: a rate over a minute remembers the bad version for a minute.
 pub const KIND: Kind = Kind {
@@ -158,12 +158,10 @@ fn value(data: &Data) -> Result<f64, String> {
 impl Probe for PromQl {
     async fn try_once(&self, scene: &Scene<'_>) -> Try {
         let Some(prometheus) = &scene.tools.prometheus else { return Try::new(Outcome::NoData, UNCONFIGURED) };
-        let query = prometheus.query(compose(&self.query, scene.workload));
-        match tokio::time::timeout(scene.timeout, query.post()).await {
-            Ok(Ok(result)) => {
-                value(result.data()).map_or_else(|why| Try::new(Outcome::NoData, why), |value| self.bounds.judge(value))
-            }
-            Ok(Err(error)) => Try::new(Outcome::NoData, format!("Prometheus: {}", causes(&error))),
+        let query = compose(&self.query, scene.workload);
+        match tokio::time::timeout(scene.timeout, prometheus.query(&query)).await {
+            Ok(Ok(data)) => value(&data).map_or_else(|why| Try::new(Outcome::NoData, why), |value| self.bounds.judge(value)),
+            Ok(Err(error)) => Try::new(Outcome::NoData, format!("Prometheus: {error}")),
             Err(_) => Try::new(Outcome::NoData, format!("Prometheus did not answer within {:?}", scene.timeout)),
         }
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::net::TcpStream;
 
 use super::{Kind, Pace, Probe, Scene, Try, at_all};
 use crate::fields::{Fields, Invalid};
@@ -36,10 +35,10 @@ fn read(mut fields: Fields, target: Target) -> Result<Arc<dyn Probe>, Invalid> {
 #[async_trait]
 impl Probe for Tcp {
     async fn try_once(&self, scene: &Scene<'_>) -> Try {
-        let timeout = scene.timeout;
+        let (timeout, network) = (scene.timeout, &scene.tools.network);
         at_all(scene.sight, &self.target, self.port, |place| async move {
-            match tokio::time::timeout(timeout, TcpStream::connect(place.address)).await {
-                Ok(Ok(_)) => Try::new(Outcome::Pass, "accepts connections"),
+            match tokio::time::timeout(timeout, network.connect(place.address)).await {
+                Ok(Ok(())) => Try::new(Outcome::Pass, "accepts connections"),
                 Ok(Err(error)) => Try::new(Outcome::Fail, format!("does not: {error}")),
                 Err(_) => Try::new(Outcome::Fail, format!("no answer within {timeout:?}")),
             }

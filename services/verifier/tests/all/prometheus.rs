@@ -102,7 +102,7 @@ async fn a_real_prometheus_is_judged() {
     let watching = tokio::spawn(async move { watch.run(&subject(), 1).await });
     let looked = wait::until("a rule evaluation after the mitigation", Duration::from_secs(10), async || {
         let since = log.incident().mitigated_at.unwrap();
-        let answer = verifier::net::alerting_rules(tools.prometheus.as_ref().unwrap()).await?;
+        let answer = tools.prometheus.as_ref().unwrap().alerting_rules().await?;
         let rule = &answer.data.groups[0].rules[0];
         if rule.last_evaluation > since { Ok(()) } else { Err(format!("{} of {since}", rule.last_evaluation)) }
     });

@@ -113,6 +113,7 @@ impl SimCluster {
                 backoff_limit: options.backoff_limit,
                 termination: options.termination,
             },
+            imagined: false,
             available: watch::Sender::new(true),
             conflicts: AtomicUsize::new(0),
             pulls: Mutex::new(HashMap::new()),

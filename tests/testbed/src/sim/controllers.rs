@@ -3,7 +3,7 @@
 //! One task, so that controllers never race with each other; they act through the store like everybody else. Work that
 //! is due later (a progress deadline, `minReadySeconds`) waits in the same queue.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,33 +32,34 @@ enum Item {
 struct Loop {
     shared: Arc<Shared>,
     ready: BTreeSet<Item>,
-    later: HashMap<Item, Instant>,
+    later: BTreeMap<Item, Instant>,
     kubelet: Kubelet,
-    proxy: Proxy,
+    /// Where pods are real.
+    proxy: Option<Proxy>,
 }
 
 /// Runs the controllers until the future is dropped.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut head = shared.store.head();
+    let head = shared.store.head();
     let mut cursor = 0;
     let mut work = Loop {
         kubelet: Kubelet::new(Arc::clone(&shared)),
-        proxy: Proxy::default(),
+        proxy: (!shared.imagined).then(Proxy::default),
         shared,
         ready: BTreeSet::new(),
-        later: HashMap::new(),
+        later: BTreeMap::new(),
     };
     loop {
-        let newest = *head.borrow_and_update();
+        let newest = head.now();
         if let Ok(changes) = work.shared.store.changes(cursor) {
             for change in &changes {
                 cursor = change.version;
                 work.note(change);
             }
         } else {
-            cursor = newest;
             work.relist();
         }
+        cursor = cursor.max(newest);
         work.due();
         while let Some(item) = work.ready.pop_first() {
             work.reconcile(&item);
@@ -66,11 +67,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         let next = work.later.values().min().copied();
         let next = next.unwrap_or_else(|| Instant::now() + Duration::from_hours(1));
         tokio::select! {
-            changed = head.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-            }
+            biased;
+            () = head.beyond(cursor) => {}
             () = tokio::time::sleep_until(next) => {}
         }
     }
@@ -95,7 +93,7 @@ impl Loop {
             "services" => {
                 self.ready.insert(Item::Service(namespace.clone(), name));
             }
-            "endpoints" => self.proxy.update(&self.shared.store, &namespace, &name),
+            "endpoints" => self.connect(&namespace, &name),
             "namespaces" if change.op != Op::Deleted => {
                 self.ready.insert(Item::Namespace(name));
             }
@@ -167,18 +165,25 @@ impl Loop {
         }
     }
 
+    /// Brings a Service's proxies up to date, where there are any.
+    fn connect(&mut self, namespace: &str, name: &str) {
+        if let Some(proxy) = &mut self.proxy {
+            proxy.update(&self.shared.store, namespace, name);
+        }
+    }
+
     fn reconcile(&mut self, item: &Item) {
-        let shared = &self.shared;
+        let shared = Arc::clone(&self.shared);
         let again = match item {
             Item::ReplicaSet(namespace, name) => replicaset::reconcile(&shared.store, namespace, name),
             Item::Deployment(namespace, name) => deployment::reconcile(&shared.store, namespace, name),
             Item::Service(namespace, name) => {
                 endpoints::reconcile(&shared.store, namespace, name);
-                self.proxy.update(&shared.store, namespace, name);
+                self.connect(namespace, name);
                 None
             }
             Item::Namespace(name) => {
-                namespace(shared, name);
+                namespace(&shared, name);
                 None
             }
         };

@@ -1,16 +1,49 @@
 //! The ambient things of the simulator in one place: the time, fresh ids, and names' random endings.
 
+use std::cell::RefCell;
+
 use jiff::Timestamp;
+use rand::Rng as _;
+use rand::rngs::StdRng;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// The characters that Kubernetes makes names of, without vowels so that no words come about.
 const SAFE: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
+thread_local! {
+    /// What a simulation has put in the place of the real time and randomness of this thread.
+    static SOURCE: RefCell<Option<Source>> = const { RefCell::new(None) };
+}
+
+/// A clock and randomness that a simulation controls.
+pub(crate) struct Source {
+    pub(crate) clock: Box<dyn Fn() -> Timestamp>,
+    pub(crate) random: StdRng,
+    /// The millisecond in the newest uid.
+    pub(crate) newest: i64,
+}
+
+/// Puts the ambient time and randomness back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Installed(());
+
+/// Lets every cluster of this thread live by this source until the answer is dropped.
+pub(crate) fn install(source: Source) -> Installed {
+    SOURCE.set(Some(source));
+    Installed(())
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        SOURCE.set(None);
+    }
+}
+
 /// The present.
-#[expect(clippy::disallowed_methods, reason = "a simulated cluster lives in real time; this is its only clock")]
+#[expect(clippy::disallowed_methods, reason = "a simulated cluster lives in real time unless a simulation says otherwise")]
 pub(crate) fn now() -> Timestamp {
-    Timestamp::now()
+    SOURCE.with_borrow(|source| source.as_ref().map(|source| (source.clock)())).unwrap_or_else(Timestamp::now)
 }
 
 /// The present as API objects write it: whole seconds.
@@ -24,9 +57,19 @@ pub(crate) fn text(time: Timestamp) -> String {
 }
 
 /// A fresh UUID; those made later sort later.
-#[expect(clippy::disallowed_methods, reason = "a cluster's uids are its own and nobody replays them")]
+#[expect(clippy::disallowed_methods, reason = "outside a simulation nobody replays a cluster's uids")]
 fn fresh() -> Uuid {
-    Uuid::now_v7()
+    SOURCE.with_borrow_mut(|source| source.as_mut().map(Source::uuid)).unwrap_or_else(Uuid::now_v7)
+}
+
+impl Source {
+    /// A UUID that sorts after all before it: each has a millisecond of its own.
+    fn uuid(&mut self) -> Uuid {
+        self.newest = (self.clock)().as_millisecond().max(self.newest + 1);
+        let mut random = [0_u8; 10];
+        self.random.fill_bytes(&mut random);
+        uuid::Builder::from_unix_timestamp_millis(u64::try_from(self.newest).unwrap_or_default(), &random).into_uuid()
+    }
 }
 
 /// A fresh uid.

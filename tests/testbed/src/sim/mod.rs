@@ -14,12 +14,14 @@ mod deployment;
 mod endpoints;
 mod error;
 mod events;
+mod head;
 mod ident;
 mod journal;
 mod json;
 mod kinds;
 mod kubelet;
 mod logs;
+pub mod memory;
 mod patch;
 mod proxy;
 mod replicaset;
@@ -53,6 +55,8 @@ struct Shared {
     journal: Journal,
     logs: Logs,
     timing: Timing,
+    /// Whether pods only exist as objects: nothing listens and nothing runs.
+    imagined: bool,
     available: watch::Sender<bool>,
     /// How many of the next writes are refused as stale.
     conflicts: AtomicUsize,

@@ -1,6 +1,6 @@
 //! The state behind the store: objects, versions and the log. Only the store touches it, under its lock. Pure.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -37,7 +37,7 @@ pub(crate) struct Change {
 pub(crate) struct State {
     pub(crate) version: u64,
     pub(crate) kinds: Vec<Arc<Kind>>,
-    pub(crate) objects: HashMap<String, BTreeMap<Place, Arc<Value>>>,
+    pub(crate) objects: BTreeMap<String, BTreeMap<Place, Arc<Value>>>,
     pub(crate) log: VecDeque<Change>,
     /// The newest version that the log has forgotten.
     pub(crate) forgotten: u64,
@@ -45,7 +45,7 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new() -> Self {
-        Self { version: 1, kinds: kinds::built_in(), objects: HashMap::new(), log: VecDeque::new(), forgotten: 0 }
+        Self { version: 1, kinds: kinds::built_in(), objects: BTreeMap::new(), log: VecDeque::new(), forgotten: 0 }
     }
 
     pub(crate) fn get(&self, id: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {

@@ -6,10 +6,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
-use tokio::sync::watch;
 
 use super::admission;
 use super::error::ApiError;
+use super::head::Head;
 use super::ident;
 use super::json::Json as _;
 use super::kinds::Kind;
@@ -44,12 +44,12 @@ pub(crate) struct Deletion {
 /// The store.
 pub(crate) struct Store {
     state: Mutex<State>,
-    head: watch::Sender<u64>,
+    head: Arc<Head>,
 }
 
 impl Store {
     pub(crate) fn new() -> Self {
-        Self { state: Mutex::new(State::new()), head: watch::Sender::new(1) }
+        Self { state: Mutex::new(State::new()), head: Arc::new(Head::new(1)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -58,8 +58,8 @@ impl Store {
     }
 
     /// Follows the resource version of the newest change.
-    pub(crate) fn head(&self) -> watch::Receiver<u64> {
-        self.head.subscribe()
+    pub(crate) fn head(&self) -> Arc<Head> {
+        Arc::clone(&self.head)
     }
 
     /// All kinds served now.
@@ -252,11 +252,7 @@ impl Store {
     fn announce(&self, state: MutexGuard<'_, State>) {
         let version = state.version;
         drop(state);
-        self.head.send_if_modified(|head| {
-            let newer = version > *head;
-            *head = version.max(*head);
-            newer
-        });
+        self.head.advance(version);
     }
 }
 

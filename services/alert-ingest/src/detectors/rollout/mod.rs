@@ -13,7 +13,7 @@ pub mod tracker;
 pub mod view;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ impl Scope {
     }
 
     /// Applies a change; the uids of the Deployments to judge again.
-    fn apply(&mut self, change: watch::Any) -> HashSet<String> {
+    fn apply(&mut self, change: watch::Any) -> BTreeSet<String> {
         match change {
             watch::Any::Workload(change) => self.workloads.apply(change),
             watch::Any::Revision(change) => self.revisions.apply(change),
@@ -98,9 +98,9 @@ struct Running {
     tracker: Tracker,
     restored: bool,
     /// To judge at the next opportunity.
-    dirty: HashSet<String>,
+    dirty: BTreeSet<String>,
     /// To judge again at a time, by Deployment.
-    rechecks: HashMap<String, Timestamp>,
+    rechecks: BTreeMap<String, Timestamp>,
     /// Not stored yet, the newest of each fingerprint.
     outbox: BTreeMap<String, Alert>,
     repeat_at: Timestamp,
@@ -145,8 +145,8 @@ impl Running {
             scopes,
             tracker,
             restored: false,
-            dirty: HashSet::new(),
-            rechecks: HashMap::new(),
+            dirty: BTreeSet::new(),
+            rechecks: BTreeMap::new(),
             outbox: BTreeMap::new(),
             repeat_at,
             retry_at: None,
@@ -177,7 +177,7 @@ impl Running {
         if !self.restored && !self.restore(now).await {
             return;
         }
-        let due: Vec<String> = self.rechecks.extract_if(|_, at| *at <= now).map(|(uid, _)| uid).collect();
+        let due: Vec<String> = self.rechecks.extract_if(.., |_, at| *at <= now).map(|(uid, _)| uid).collect();
         self.dirty.extend(due);
         for uid in std::mem::take(&mut self.dirty) {
             self.judge(&uid, now);

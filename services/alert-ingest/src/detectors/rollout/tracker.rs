@@ -4,7 +4,7 @@
 //! once: when the pods are calm, another template was rolled out, or the Deployment is gone. What was told before a restart and is not so
 //! any more ends after it. Must not: end anything on the strength of what it can't see.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use contracts::v1::{Alert, AlertStatus};
@@ -40,14 +40,14 @@ pub struct Tracker {
     /// By fingerprint.
     firing: BTreeMap<String, Fired>,
     /// Since when what may pass lasts, by fingerprint, for each workload.
-    suspected: HashMap<String, HashMap<String, Timestamp>>,
+    suspected: BTreeMap<String, BTreeMap<String, Timestamp>>,
 }
 
 impl Tracker {
     /// One that has seen nothing.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, firing: BTreeMap::new(), suspected: HashMap::new() }
+        Self { settings, firing: BTreeMap::new(), suspected: BTreeMap::new() }
     }
 
     /// Takes over what was told before a restart.
@@ -66,7 +66,7 @@ impl Tracker {
 
     /// The uids of all workloads with something firing.
     #[must_use]
-    pub fn workloads(&self) -> HashSet<String> {
+    pub fn workloads(&self) -> BTreeSet<String> {
         self.firing.values().map(|fired| fired.uid.clone()).collect()
     }
 
@@ -103,11 +103,11 @@ impl Tracker {
     }
 
     /// Since when this workload's suspicions last; forgets those that are over: between two crashes nothing is seen, but nothing is well.
-    fn suspects(&mut self, workload: &Workload, judgement: &Judgement) -> HashMap<String, Timestamp> {
+    fn suspects(&mut self, workload: &Workload, judgement: &Judgement) -> BTreeMap<String, Timestamp> {
         if judgement.calm {
             self.suspected.remove(&workload.uid);
         }
-        let Some(suspected) = self.suspected.get_mut(&workload.uid) else { return HashMap::new() };
+        let Some(suspected) = self.suspected.get_mut(&workload.uid) else { return BTreeMap::new() };
         let cluster = &self.settings.cluster;
         let current = Reason::ALL.map(|reason| fingerprint(cluster, &workload.uid, &workload.template_hash, reason));
         suspected.retain(|print, _| current.contains(print));

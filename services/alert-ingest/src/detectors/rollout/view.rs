@@ -3,7 +3,7 @@
 //! Guarantees: a relist replaces what was known at once, so that a broken watch loses nothing and leaves nothing behind; templates are
 //! hashed as they arrive and dropped. Must not: keep whole objects (30 MiB must do for a cluster).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -121,32 +121,31 @@ pub enum Change<T> {
 /// All of one kind in one scope.
 #[derive(Debug)]
 pub struct Table<T> {
-    items: HashMap<String, T>,
-    of_owner: HashMap<String, HashSet<String>>,
+    items: BTreeMap<String, T>,
+    of_owner: BTreeMap<String, BTreeSet<String>>,
     incoming: Vec<T>,
     complete: bool,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { items: HashMap::new(), of_owner: HashMap::new(), incoming: Vec::new(), complete: false }
+        Self { items: BTreeMap::new(), of_owner: BTreeMap::new(), incoming: Vec::new(), complete: false }
     }
 }
 
 impl<T: Item> Table<T> {
     /// Applies a change; the owners whose state it may have changed.
-    pub fn apply(&mut self, change: Change<T>) -> HashSet<String> {
-        let mut touched = HashSet::new();
+    pub fn apply(&mut self, change: Change<T>) -> BTreeSet<String> {
+        let mut touched = BTreeSet::new();
         match change {
             Change::Begin => self.incoming.clear(),
             Change::Listed(item) => self.incoming.extend(item),
             Change::Complete => {
-                touched.extend(self.of_owner.drain().map(|(owner, _)| owner));
+                touched.extend(std::mem::take(&mut self.of_owner).into_keys());
                 self.items.clear();
                 for item in std::mem::take(&mut self.incoming) {
                     self.put(item, &mut touched);
                 }
-                self.items.shrink_to_fit();
                 self.complete = true;
             }
             Change::Changed(item) => self.put(item, &mut touched),
@@ -155,7 +154,7 @@ impl<T: Item> Table<T> {
         touched
     }
 
-    fn put(&mut self, item: T, touched: &mut HashSet<String>) {
+    fn put(&mut self, item: T, touched: &mut BTreeSet<String>) {
         if self.items.get(item.uid()).is_some_and(|before| before.owner() != item.owner()) {
             self.remove(item.uid(), touched);
         }
@@ -164,7 +163,7 @@ impl<T: Item> Table<T> {
         self.items.insert(item.uid().to_owned(), item);
     }
 
-    fn remove(&mut self, uid: &str, touched: &mut HashSet<String>) {
+    fn remove(&mut self, uid: &str, touched: &mut BTreeSet<String>) {
         let Some(item) = self.items.remove(uid) else { return };
         let owner = item.owner().to_owned();
         if let Some(uids) = self.of_owner.get_mut(&owner) {
@@ -220,13 +219,13 @@ mod tests {
             assert!(table.apply(change).is_empty());
             assert!(!table.is_complete());
         }
-        assert_eq!(table.apply(Change::Complete), HashSet::from(["x".to_owned()]));
+        assert_eq!(table.apply(Change::Complete), BTreeSet::from(["x".to_owned()]));
         table.apply(Change::Changed(revision("b", "x")));
         assert_eq!(names(&table, "x"), ["a", "b"]);
         table.apply(Change::Begin);
         table.apply(Change::Listed(Some(revision("c", "y"))));
         assert_eq!(names(&table, "x"), ["a", "b"]);
-        assert_eq!(table.apply(Change::Complete), HashSet::from(["x".to_owned(), "y".to_owned()]));
+        assert_eq!(table.apply(Change::Complete), BTreeSet::from(["x".to_owned(), "y".to_owned()]));
         assert_eq!((names(&table, "x"), names(&table, "y")), (vec![], vec!["c".to_owned()]));
     }
 
@@ -234,7 +233,7 @@ mod tests {
     fn what_goes_touches_its_owner() {
         let mut table = Table::default();
         table.apply(Change::Changed(revision("a", "x")));
-        assert_eq!(table.apply(Change::Gone("a".into())), HashSet::from(["x".to_owned()]));
+        assert_eq!(table.apply(Change::Gone("a".into())), BTreeSet::from(["x".to_owned()]));
         assert!(table.apply(Change::Gone("a".into())).is_empty());
     }
 }

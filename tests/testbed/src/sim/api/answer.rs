@@ -16,7 +16,7 @@ use crate::sim::kinds::Kind;
 use crate::sim::table;
 
 /// A whole body or a stream.
-pub(super) type Body = BoxBody<Bytes, Infallible>;
+pub type Body = BoxBody<Bytes, Infallible>;
 
 /// The form of objects in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
@@ -23,7 +24,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use self::answer::{Body, failure};
+pub use self::answer::Body;
+use self::answer::failure;
 use self::request::Call;
 use super::Shared;
 use super::error::ApiError;
@@ -71,10 +73,6 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn handle(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
-    // Connections are cut a moment later than the switch is thrown; nobody must slip through in between.
-    if !*shared.available.borrow() {
-        return failure(&ApiError::unavailable());
-    }
     let (parts, body) = request.into_parts();
     let bytes = match body.collect().await {
         Ok(collected) => collected.to_bytes(),
@@ -83,8 +81,17 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bo
             return failure(&ApiError::bad_request(why));
         }
     };
-    let call = Call::read(&parts);
-    let body = match parse(&bytes, &call.content_type) {
+    respond(shared, &parts, &bytes)
+}
+
+/// Answers one request. Nothing else happens in the cluster meanwhile, unless another thread does it.
+pub(crate) fn respond(shared: &Arc<Shared>, parts: &Parts, bytes: &Bytes) -> Response<Body> {
+    // Connections are cut a moment later than the switch is thrown; nobody must slip through in between.
+    if !*shared.available.borrow() {
+        return failure(&ApiError::unavailable());
+    }
+    let call = Call::read(parts);
+    let body = match parse(bytes, &call.content_type) {
         Ok(body) => body,
         Err(error) => return failure(&error),
     };

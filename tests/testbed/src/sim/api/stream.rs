@@ -12,13 +12,13 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::Response;
 use hyper::body::Frame;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::answer::{self, Body, Form};
 use super::verbs::Target;
 use crate::sim::Shared;
 use crate::sim::error::ApiError;
+use crate::sim::head::Head;
 use crate::sim::json::Json as _;
 use crate::sim::kinds::Kind;
 use crate::sim::selector::Selection;
@@ -31,7 +31,7 @@ const BOOKMARKS: Duration = Duration::from_secs(10);
 
 struct Watch {
     shared: Arc<Shared>,
-    head: watch::Receiver<u64>,
+    head: Arc<Head>,
     kind: Arc<Kind>,
     namespace: Option<String>,
     name: String,
@@ -127,18 +127,15 @@ impl Watch {
             if self.over {
                 return None;
             }
-            // Marked as seen before reading, so that a change in between wakes us again.
-            self.head.borrow_and_update();
+            // Read before catching up, so that a change in between wakes us again.
+            let seen = self.head.now();
             self.catch_up();
             if !self.ready.is_empty() || self.over {
                 continue;
             }
             tokio::select! {
-                changed = self.head.changed() => {
-                    if changed.is_err() {
-                        return None;
-                    }
-                }
+                biased;
+                () = self.head.beyond(seen) => {}
                 () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
                     self.next_bookmark = Instant::now() + BOOKMARKS;
                     self.bookmark(false);

@@ -14,10 +14,12 @@ use crate::sim::Shared;
 use crate::sim::events;
 use crate::sim::ident;
 use crate::sim::json::Json as _;
-use crate::workload::{Behaviour, serve};
+use crate::workload::{Behaviour, Identity, serve};
 
 /// How often a failing probe is told as an event: not every quarter of a second.
 const TELL_EVERY: u32 = 12;
+/// How long an imagined container lives whose program crashes; the real one takes as long.
+const CRASH_AFTER: Duration = Duration::from_millis(300);
 
 /// Everything a container's task needs.
 pub(super) struct Container {
@@ -115,7 +117,8 @@ impl Container {
         status.put("/imageID", image::image_id(self.spec.text("/image")));
         status.put("/state", json!({"running": {"startedAt": ident::now_text()}}));
         status.put("/started", true);
-        let listener = match TcpListener::bind((self.ip, program.port)).await {
+        let bound = if self.shared.imagined { Ok(None) } else { TcpListener::bind((self.ip, program.port)).await.map(Some) };
+        let listener = match bound {
             Ok(listener) => listener,
             Err(error) => {
                 let line = format!("can't listen on port {}: {error}", program.port);
@@ -128,6 +131,7 @@ impl Container {
         let ready = self.spec.get("readinessProbe").is_none();
         status.put("/ready", ready);
         self.send(status);
+        let Some(listener) = listener else { return self.imagine(program, status).await };
         let log = {
             let (shared, uid, name) = (Arc::clone(&self.shared), uid.to_owned(), name.to_owned());
             Arc::new(move |line: &str| shared.logs.push(&uid, &name, line))
@@ -137,6 +141,25 @@ impl Container {
             () = self.watch_liveness() => 137,
             () = self.watch_readiness(status) => 1,
         }
+    }
+
+    /// Runs without a process: crashes when the behaviour says so, else becomes ready if it ever would, and stays.
+    async fn imagine(&self, program: &Program, status: &mut Value) -> u8 {
+        let Identity { behaviour, ready_before, .. } = program.identity;
+        if behaviour == Behaviour::Crashing {
+            tokio::time::sleep(CRASH_AFTER).await;
+            return 1;
+        }
+        let too_late = ready_before.is_some_and(|second| ident::now().as_second() > second);
+        let ready = !too_late && behaviour != Behaviour::NeverReady;
+        if let Some(probe) = self.spec.get("readinessProbe").filter(|_| ready) {
+            let pace = Pace::of(probe);
+            let successes = u32::try_from(pace.successes).unwrap_or(1);
+            tokio::time::sleep(pace.delay + pace.period.saturating_mul(successes)).await;
+            status.put("/ready", true);
+            self.send(status);
+        }
+        std::future::pending().await
     }
 
     /// Keeps the readiness up to date; never ends.

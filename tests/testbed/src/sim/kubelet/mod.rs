@@ -5,7 +5,7 @@ mod image;
 mod pod;
 mod probe;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -28,13 +28,13 @@ struct Running {
 /// All pods of the node; dropping it ends them.
 pub(crate) struct Kubelet {
     shared: Arc<Shared>,
-    pods: HashMap<String, Running>,
+    pods: BTreeMap<String, Running>,
     tasks: JoinSet<()>,
 }
 
 impl Kubelet {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, pods: HashMap::new(), tasks: JoinSet::new() }
+        Self { shared, pods: BTreeMap::new(), tasks: JoinSet::new() }
     }
 
     /// Acts on a change of a pod.
