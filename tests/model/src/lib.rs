@@ -3,4 +3,9 @@
 //! Guarantees: both run the product's own code, never a copy of it; a failure names the seed or the path that leads to it. Must
 //! not: touch the network, the disk or the host's clock.
 
+pub mod cluster;
+pub mod invariants;
 pub mod nats;
+pub mod run;
+pub mod scenario;
+pub mod world;

@@ -1,0 +1,154 @@
+//! Legality: what is on an incident's log is what the core's own `decide` makes, command by command, without a refusal.
+//!
+//! Each fact that a command makes is decided again on the fold of all facts before it; what follows from it has to follow on the log.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use contracts::v1::Audience;
+use contracts::{DeadlineKind, Fact, HaltReason, IncidentId};
+use jiff::Timestamp;
+use lastgood_core::incident::{Command, Incident, Recorded, Refusal, decide, evolve};
+
+use super::{Invariant, fact};
+use crate::world::history::{Event, What};
+
+/// One incident's log.
+#[derive(Debug, Default)]
+struct Log {
+    incident: Incident,
+    /// What has to come next.
+    expected: VecDeque<Fact>,
+}
+
+/// The promise.
+#[derive(Debug, Default)]
+pub(super) struct Legal {
+    logs: BTreeMap<IncidentId, Log>,
+}
+
+impl Invariant for Legal {
+    fn name(&self) -> &'static str {
+        "the log is what the core decides"
+    }
+
+    fn see(&mut self, event: &Event) -> Result<(), String> {
+        let What::Stored(message) = &event.what else { return Ok(()) };
+        let Some((subject, fact)) = fact(message) else { return Ok(()) };
+        let log = self.logs.entry(subject.incident).or_default();
+        log.take(&fact, message.at).map_err(|why| format!("{} ({}): {why}", message.subject, message.sequence))?;
+        let recorded = Recorded { sequence: message.sequence, at: message.at, fact };
+        log.incident = evolve(std::mem::take(&mut log.incident), &recorded);
+        Ok(())
+    }
+
+    fn end(&self) -> Result<(), String> {
+        match self.logs.iter().find(|(_, log)| !log.expected.is_empty()) {
+            Some((incident, log)) => Err(format!("{incident} lacks {:?}", log.expected.front().map(Fact::event_type))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Log {
+    fn take(&mut self, fact: &Fact, at: Timestamp) -> Result<(), String> {
+        if let Some(expected) = self.expected.pop_front() {
+            return same(&expected, fact);
+        }
+        if self.asks_after_the_close(fact) {
+            return Ok(());
+        }
+        let Some(command) = command(fact) else {
+            return Err(format!("no command makes {} by itself", fact.event_type()));
+        };
+        match decide(&self.incident, &command, at) {
+            Ok(facts) => {
+                let mut facts = VecDeque::from(facts);
+                match facts.pop_front() {
+                    Some(first) => same(&first, fact)?,
+                    None => return Err(format!("`{}` makes nothing", command.name())),
+                }
+                self.expected = facts;
+                Ok(())
+            }
+            // The writer's clock may have been another one.
+            Err(Refusal::PlanExpired { .. } | Refusal::NotDue(_)) => Ok(()),
+            Err(refusal) => Err(format!("`{}` is refused: {refusal}", command.name())),
+        }
+    }
+}
+
+impl Log {
+    /// An alert that outlives its incident is told by itself; its fingerprint is not in the request.
+    fn asks_after_the_close(&self, fact: &Fact) -> bool {
+        let Fact::NotificationRequested(asked) = fact else { return false };
+        self.incident.closed.is_some() && self.incident.notice(asked.audience(), &asked.reason).is_none()
+    }
+}
+
+/// By type: a fact's own values are not the core's business, but for what follows from them.
+fn same(expected: &Fact, fact: &Fact) -> Result<(), String> {
+    if expected.event_type() == fact.event_type() {
+        return Ok(());
+    }
+    Err(format!("{} should have come, not {}", expected.event_type(), fact.event_type()))
+}
+
+/// The command that makes this fact first; `None` for what only follows from others.
+fn command(fact: &Fact) -> Option<Command> {
+    Some(match fact.clone() {
+        Fact::AnomalyDetected(f) => Command::Open(f),
+        Fact::CurrentVersionIdentified(f) => Command::IdentifyCurrent(f),
+        Fact::PreviousVersionFound(f) => Command::FindPrevious(f),
+        Fact::PreviousVersionMissing(f) => Command::MissPrevious(f),
+        Fact::RollbackPlanned(f) => Command::Plan(Box::new(f.plan.unwrap_or_default())),
+        Fact::RollbackHalted(f) => {
+            Command::Halt { reason: HaltReason::parse(&f.reason)?, detail: f.detail, would_do: f.would_do }
+        }
+        Fact::RollbackStarted(f) => Command::StartAttempt(f),
+        Fact::BadPodsScaledDown(f) => Command::ReportBadPodsDown(f),
+        Fact::PreviousVersionDeployed(f) => Command::ReportDeployed(f),
+        Fact::PodsReady(f) => Command::ReportPodsReady(f),
+        Fact::TrafficShifted(f) => Command::ReportTrafficShifted(f),
+        Fact::RollbackFailed(f) => Command::Fail(f),
+        Fact::SmokeTestFinished(f) => Command::RecordCheck(f),
+        Fact::VerificationPassed(_) => Command::PassVerification,
+        Fact::VerificationFailed(f) => Command::FailVerification(f),
+        Fact::StatusUpdated(f) => Command::UpdateStatus(f),
+        Fact::OldResourcesCleaned(f) => Command::CleanUp(f),
+        Fact::AlertJoined(f) => Command::JoinAlerts(f.occurrences),
+        Fact::AlertResolved(f) => Command::ResolveAlert(f),
+        Fact::Superseded(f) => Command::Supersede(f),
+        Fact::DeadlinePassed(f) => Command::PassDeadline(DeadlineKind::parse(&f.deadline)?),
+        Fact::Announced(f) => Command::Announce(f),
+        Fact::OnCallNotified(f) => Command::RecordDelivery {
+            audience: Audience::OnCall,
+            reason: f.reason,
+            channel: f.channel,
+            dedup_key: f.dedup_key,
+        },
+        Fact::Escalated(f) => Command::RecordDelivery {
+            audience: Audience::TeamLead,
+            reason: f.reason,
+            channel: f.channel,
+            dedup_key: f.dedup_key,
+        },
+        Fact::NotificationFailed(f) => Command::RecordUndelivered(f),
+        Fact::PersonActed(f) => Command::PersonAct(f),
+        Fact::NotificationRequested(_) | Fact::Mitigated(_) | Fact::IncidentClosed(_) => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariants::forge::{self, broken, holds};
+
+    #[test]
+    fn it_can_fail() {
+        holds(Legal::default(), vec![forge::opened(1), forge::identified(1)]);
+        broken(Legal::default(), vec![forge::opened(1), forge::opened(1)], "refused");
+        broken(Legal::default(), vec![forge::opened(1), forge::closed(1)], "by itself");
+        broken(Legal::default(), vec![forge::opened(1), forge::halted(1)], "lacks");
+        broken(Legal::default(), vec![forge::opened(1), forge::halted(1), forge::identified(1)], "should have come");
+    }
+}

@@ -1,0 +1,55 @@
+//! How the services are configured in a simulation: as shipped, but with shorter deadlines, so that less virtual time has to pass.
+//!
+//! Guarantees: nothing is off that is on by default. Must not: differ from one run to another.
+
+use std::time::Duration;
+
+use orchestrator::config::{Deadlines, Settings};
+
+/// `ingest`.
+#[must_use]
+pub fn ingest() -> alert_ingest::config::Ingest {
+    alert_ingest::config::Ingest { repeat_window: Duration::from_secs(30), ..Default::default() }
+}
+
+/// `detector`.
+#[must_use]
+pub fn detector() -> alert_ingest::config::Detector {
+    alert_ingest::config::Detector { repeat: Duration::from_secs(120), ..Default::default() }
+}
+
+/// `orchestrator`.
+#[must_use]
+pub fn orchestrator() -> Settings {
+    let minute = Duration::from_mins(1);
+    Settings {
+        cooldown: Duration::from_mins(2),
+        deadlines: Deadlines {
+            decide: Duration::from_secs(30),
+            announce: Duration::from_secs(3),
+            start: minute,
+            rollback: minute,
+            verify: minute,
+            resolve: minute,
+            acknowledge: minute,
+            notify: Duration::from_secs(90),
+        },
+        ..Settings::default()
+    }
+}
+
+/// How long after the last fault everything has to be closed: every deadline once, each with the executor's and verifier's grace, the
+/// longest back-off of a redelivery, and a minute for good measure.
+pub const SETTLED_WITHIN: Duration = Duration::from_mins(12);
+
+/// `verifier`.
+#[must_use]
+pub fn verifier() -> verifier::config::Settings {
+    verifier::config::Settings { stabilisation: Duration::from_secs(5), ..Default::default() }
+}
+
+/// `notifier`.
+#[must_use]
+pub fn notifier() -> notifier::config::Notifier {
+    notifier::config::Notifier { give_up_after: Duration::from_secs(40), ..Default::default() }
+}

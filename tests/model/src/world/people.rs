@@ -1,0 +1,173 @@
+//! The people's side of paging and chat: what they get, and how it fails on the way.
+//!
+//! Guarantees: what a person got is in the history, also when the sender was told that it failed; one that never arrived is not. Must not:
+//! answer more kindly than a provider would.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use contracts::v1::{Audience, Urgency};
+use notifier::channels::{Channel, Chat, Notice, Receipt, SendError, ThreadRef};
+use notifier::story::Request;
+use notifier::templates::ChatMessage;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::dice::Dice;
+use super::gate::Gate;
+use super::history::{Told, What};
+use super::weather::{Weather, is_away};
+
+/// How long the notifier's HTTP client waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What both providers share.
+struct Provider {
+    name: &'static str,
+    world: Shared,
+    gate: Arc<Gate>,
+    dice: Dice,
+}
+
+/// The pager and the chat of one notifier.
+#[must_use]
+pub fn channels(world: &Shared, gate: &Arc<Gate>, dice: &Dice) -> Vec<Arc<dyn Channel>> {
+    let provider = |name| Provider { name, world: Arc::clone(world), gate: Arc::clone(gate), dice: dice.clone() };
+    vec![Arc::new(Pager(provider("pagerduty"))), Arc::new(ChatRoom(provider("slack")))]
+}
+
+impl Provider {
+    fn away(&self, weather: &Weather) -> Option<Instant> {
+        if self.name == "slack" { weather.chat_away } else { weather.pager_away }
+    }
+
+    /// One call: `arrives` is what happens at the provider; its answer may be lost.
+    async fn call<T>(&self, operation: &str, arrives: impl FnOnce(bool) -> T + Send) -> Result<T, SendError>
+    where
+        T: Send,
+    {
+        let operation = format!("{operation} {}", self.name);
+        self.gate.before(&operation).await;
+        tokio::time::sleep(self.dice.millis(20, 200)).await;
+        let weather = self.world.sky();
+        if is_away(self.away(&weather)) {
+            if self.dice.chance(0.3) {
+                tokio::time::sleep(PATIENCE).await;
+            }
+            return Err(retry("can't connect", None));
+        }
+        if self.dice.chance(weather.send_error) {
+            return Err(match self.dice.between(0, 3) {
+                0 => retry("429 Too Many Requests", Some(self.dice.millis(1_000, 8_000))),
+                1 => retry("500 Internal Server Error", None),
+                2 => retry("an answer that is not the provider's: <html>", None),
+                _ => {
+                    tokio::time::sleep(PATIENCE).await;
+                    retry("no answer in time", None)
+                }
+            });
+        }
+        let lost = self.dice.chance(weather.send_lost_answer);
+        let got = arrives(lost);
+        self.gate.after(&operation).await;
+        tokio::time::sleep(self.dice.millis(5, 50)).await;
+        if lost {
+            return Err(retry("the connection failed", None));
+        }
+        Ok(got)
+    }
+
+    async fn tell(&self, notice: &Notice<'_>) -> Result<(), SendError> {
+        let told = Told {
+            process: self.gate.process().to_owned(),
+            channel: self.name,
+            incident: notice.story.subject.incident.to_string(),
+            audience: notice.request.audience,
+            urgency: notice.request.urgency,
+            reason: notice.request.reason.clone(),
+            answer_lost: false,
+        };
+        self.call("send", |answer_lost| self.world.record(What::Told(Told { answer_lost, ..told }))).await
+    }
+}
+
+fn retry(reason: &str, after: Option<Duration>) -> SendError {
+    SendError::Retry { reason: reason.to_owned(), after }
+}
+
+/// Pages, and resolves them by their key.
+struct Pager(Provider);
+
+#[async_trait]
+impl Channel for Pager {
+    fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn reaches(&self, _audience: Audience) -> bool {
+        true
+    }
+
+    fn suits(&self, request: &Request) -> bool {
+        request.urgency == Urgency::Page
+    }
+
+    async fn send(&self, notice: &Notice<'_>) -> Result<Receipt, SendError> {
+        self.0.tell(notice).await?;
+        Ok(Receipt { dedup_key: notice.delivery_id() })
+    }
+
+    async fn resolve(&self, _audience: Audience, dedup_key: &str) -> Result<(), SendError> {
+        let note = format!("page {dedup_key} resolved");
+        self.0.call("resolve", |_| self.0.world.note(note)).await
+    }
+}
+
+/// Threads, and notices that nobody has to get up for.
+struct ChatRoom(Provider);
+
+impl ChatRoom {
+    fn thread(&self) -> ThreadRef {
+        ThreadRef { channel: "C1".to_owned(), thread: format!("{}.000100", self.0.world.time.millis()) }
+    }
+}
+
+#[async_trait]
+impl Channel for ChatRoom {
+    fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn reaches(&self, _audience: Audience) -> bool {
+        true
+    }
+
+    fn suits(&self, request: &Request) -> bool {
+        request.urgency != Urgency::Page
+    }
+
+    async fn send(&self, notice: &Notice<'_>) -> Result<Receipt, SendError> {
+        self.0.tell(notice).await?;
+        Ok(Receipt { dedup_key: self.thread().thread })
+    }
+
+    fn chat(&self) -> Option<&dyn Chat> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Chat for ChatRoom {
+    async fn open(&self, _message: &ChatMessage) -> Result<ThreadRef, SendError> {
+        self.0.call("open", |_| self.thread()).await
+    }
+
+    async fn edit(&self, _thread: &ThreadRef, _message: &ChatMessage) -> Result<(), SendError> {
+        self.0.call("edit", |_| ()).await
+    }
+
+    async fn reply(&self, _thread: &ThreadRef, _message: &ChatMessage) -> Result<(), SendError> {
+        self.0.call("reply", |_| ()).await
+    }
+}
