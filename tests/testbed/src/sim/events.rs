@@ -11,6 +11,9 @@ const KEPT: usize = 2_000;
 
 /// Records an event about an object; the same one again only counts up.
 pub(crate) fn emit(store: &Store, about: &Value, component: &str, reason: &str, message: &str) {
+    if !store.is_eventful() {
+        return;
+    }
     let namespace = about.text("/metadata/namespace");
     let uid = about.text("/metadata/uid");
     let now = ident::now_text();

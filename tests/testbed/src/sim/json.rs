@@ -1,5 +1,7 @@
 //! Short access to JSON objects by pointer, which is all that the simulator knows of Kubernetes' types. Pure.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 static NULL: Value = Value::Null;
@@ -26,13 +28,23 @@ pub(crate) trait Json {
     fn items_mut(&mut self, pointer: &str) -> &mut [Value];
 }
 
-fn decode(token: &str) -> String {
-    token.replace("~1", "/").replace("~0", "~")
+/// A pointer's token as a key; most are their own.
+fn decode(token: &str) -> Cow<'_, str> {
+    if token.contains('~') { Cow::Owned(token.replace("~1", "/").replace("~0", "~")) } else { Cow::Borrowed(token) }
+}
+
+/// One step of a pointer.
+fn child<'v>(value: &'v Value, token: &str) -> Option<&'v Value> {
+    match value {
+        Value::Object(map) => map.get(&*decode(token)),
+        Value::Array(list) => token.parse().ok().and_then(|index: usize| list.get(index)),
+        _ => None,
+    }
 }
 
 impl Json for Value {
     fn at(&self, pointer: &str) -> &Value {
-        self.pointer(pointer).unwrap_or(&NULL)
+        pointer.split('/').skip(1).try_fold(self, child).unwrap_or(&NULL)
     }
 
     fn text(&self, pointer: &str) -> &str {
@@ -58,7 +70,7 @@ impl Json for Value {
                 *here = Value::Object(Map::new());
             }
             let Value::Object(map) = here else { return };
-            here = map.entry(decode(token)).or_insert(Value::Null);
+            here = map.entry(decode(token).into_owned()).or_insert(Value::Null);
         }
         *here = value.into();
     }
@@ -74,7 +86,7 @@ impl Json for Value {
             return;
         };
         if let Some(Value::Object(map)) = self.pointer_mut(parent) {
-            map.remove(&decode(token));
+            map.remove(&*decode(token));
         }
     }
 

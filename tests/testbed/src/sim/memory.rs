@@ -2,7 +2,7 @@
 //!
 //! Guarantees: the same API server, store and controllers as [`SimCluster`](super::SimCluster), on tokio's (paused) time; equal seeds, clocks
 //! and requests make equal objects, uids and names; a request is answered within one call, so that whoever asks sees the cluster right
-//! before and right after it. Pods only exist as objects, whose status follows what their image's tag says. Must not: be used twice at the
+//! before and right after it. No Events are told. Pods only exist as objects, whose status follows what their image's tag says. Must not: be used twice at the
 //! same time on one thread (the clock is the thread's).
 
 use std::collections::HashMap;
@@ -47,7 +47,7 @@ impl MemoryCluster {
     pub fn start(clock: impl Fn() -> Timestamp + 'static, seed: u64) -> Result<Self, SimError> {
         let installed = ident::install(Source { clock: Box::new(clock), random: StdRng::seed_from_u64(seed), newest: 0 });
         let shared = Arc::new(Shared {
-            store: Store::new(),
+            store: Store::without_events(),
             journal: Journal::default(),
             logs: Logs::default(),
             timing: Timing {

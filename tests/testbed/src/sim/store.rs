@@ -45,11 +45,23 @@ pub(crate) struct Deletion {
 pub(crate) struct Store {
     state: Mutex<State>,
     head: Arc<Head>,
+    /// Whether controllers tell what they do as Events.
+    eventful: bool,
 }
 
 impl Store {
     pub(crate) fn new() -> Self {
-        Self { state: Mutex::new(State::new()), head: Arc::new(Head::new(1)) }
+        Self { state: Mutex::new(State::new()), head: Arc::new(Head::new(1)), eventful: true }
+    }
+
+    /// One without the controllers' Events, which cost more than all the rest and which only people read.
+    pub(crate) fn without_events() -> Self {
+        Self { eventful: false, ..Self::new() }
+    }
+
+    /// Whether controllers tell what they do as Events.
+    pub(crate) const fn is_eventful(&self) -> bool {
+        self.eventful
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
