@@ -49,7 +49,8 @@ pub struct Report {
 pub fn run(seed: u64, keep: bool) -> Report {
     // kube's watches draw their jitter from this thread's generator.
     fastrand::seed(seed);
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime without I/O needs nothing");
+    let runtime =
+        Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime without I/O needs nothing");
     let report = runtime.block_on(simulate(seed, keep));
     drop(runtime);
     report
@@ -67,7 +68,10 @@ async fn simulate(seed: u64, keep: bool) -> Report {
     let mut history = lock(&world.history);
     if !settled {
         let open = open(&history);
-        history.fail("S5 every incident closes, and everybody is told", format!("after {:?} these are open: {open:?}", settings::SETTLED_WITHIN));
+        history.fail(
+            "S5 every incident closes, and everybody is told",
+            format!("after {:?} these are open: {open:?}", settings::SETTLED_WITHIN),
+        );
     }
     history.finish();
     report(&world, &history, keep)

@@ -83,7 +83,8 @@ async fn carry(
         std::future::pending::<()>().await;
     }
     let (head, body) = answer.into_parts();
-    let body = if is_watch { watches::under(world, dice, &weather, body) } else { body.map_err(|never| match never {}).boxed_unsync() };
+    let body =
+        if is_watch { watches::under(world, dice, &weather, body) } else { body.map_err(|never| match never {}).boxed_unsync() };
     Ok(Response::from_parts(head, body))
 }
 
@@ -193,7 +194,10 @@ mod tests {
     #[test]
     fn paths_name_objects() {
         let target = target("/apis/apps/v1/namespaces/shop/deployments/web").unwrap();
-        assert_eq!((target.resource.as_str(), target.namespace.as_str(), target.name.as_str()), ("deployments.apps", "shop", "web"));
+        assert_eq!(
+            (target.resource.as_str(), target.namespace.as_str(), target.name.as_str()),
+            ("deployments.apps", "shop", "web")
+        );
         assert_eq!(super::target("/api/v1/namespaces/shop/pods").unwrap().name, "");
         assert_eq!(super::target("/version"), None);
     }

@@ -26,8 +26,7 @@ struct Watch {
 /// The body of a watch's answer as it arrives.
 pub(super) fn under(world: &Shared, dice: &Dice, weather: &Weather, body: testbed::sim::memory::Body) -> Body {
     let breaks_at = dice.chance(weather.watch_breaks).then(|| Instant::now() + dice.millis(500, 40_000));
-    let watch =
-        Watch { world: Arc::clone(world), dice: dice.clone(), inner: BodyStream::new(body), breaks_at, over: false };
+    let watch = Watch { world: Arc::clone(world), dice: dice.clone(), inner: BodyStream::new(body), breaks_at, over: false };
     let frames = futures::stream::unfold(watch, |mut watch| async move {
         let frame = watch.next().await?;
         Some((frame, watch))

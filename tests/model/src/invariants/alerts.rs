@@ -97,7 +97,8 @@ mod tests {
     fn it_can_fail() {
         let alert = || forge::alert("f1", true);
         holds(Dispositions::default(), vec![alert(), heard(true), occurrence("occurrence_opened")]);
-        let again = vec![alert(), occurrence("occurrence_opened"), occurrence("occurrence_resolved"), occurrence("occurrence_joined")];
+        let again =
+            vec![alert(), occurrence("occurrence_opened"), occurrence("occurrence_resolved"), occurrence("occurrence_joined")];
         holds(Dispositions::default(), again);
         broken(Dispositions::default(), vec![heard(true)], "is not stored");
         broken(Dispositions::default(), vec![alert(), heard(true)], "no disposition");

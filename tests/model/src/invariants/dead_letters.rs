@@ -69,8 +69,7 @@ mod tests {
     fn it_can_fail() {
         let damage = || forge::stored_at(streams::ALERTS, 5, "lastgood.alert.alertmanager", b"\xff\xff");
         let letter = |sequence: u64, reason: &str| {
-            let letter =
-                DeadLetter { stream: streams::ALERTS.into(), sequence, reason: reason.into(), ..DeadLetter::default() };
+            let letter = DeadLetter { stream: streams::ALERTS.into(), sequence, reason: reason.into(), ..DeadLetter::default() };
             forge::stored(streams::DEAD, "lastgood.dead.orchestrator", &letter.encode_to_vec())
         };
         holds(OnlyTheUndecodable::default(), vec![damage(), letter(5, "the bytes do not decode")]);

@@ -88,7 +88,9 @@ mod tests {
 
     #[test]
     fn it_can_fail() {
-        let write = |generation| forge::wrote(forge::object("b", generation, "", 0), forge::object("a", generation + 1, &forge::id(1), 1));
+        let write = |generation| {
+            forge::wrote(forge::object("b", generation, "", 0), forge::object("a", generation + 1, &forge::id(1), 1))
+        };
         let opened = || forge::opened(1);
         holds(IntentFirst::default(), vec![opened(), forge::started(1, 1, 7, "b", "a"), write(7)]);
         broken(IntentFirst::default(), vec![opened(), write(7)], "no RollbackStarted");

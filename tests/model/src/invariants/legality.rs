@@ -120,18 +120,12 @@ fn command(fact: &Fact) -> Option<Command> {
         Fact::Superseded(f) => Command::Supersede(f),
         Fact::DeadlinePassed(f) => Command::PassDeadline(DeadlineKind::parse(&f.deadline)?),
         Fact::Announced(f) => Command::Announce(f),
-        Fact::OnCallNotified(f) => Command::RecordDelivery {
-            audience: Audience::OnCall,
-            reason: f.reason,
-            channel: f.channel,
-            dedup_key: f.dedup_key,
-        },
-        Fact::Escalated(f) => Command::RecordDelivery {
-            audience: Audience::TeamLead,
-            reason: f.reason,
-            channel: f.channel,
-            dedup_key: f.dedup_key,
-        },
+        Fact::OnCallNotified(f) => {
+            Command::RecordDelivery { audience: Audience::OnCall, reason: f.reason, channel: f.channel, dedup_key: f.dedup_key }
+        }
+        Fact::Escalated(f) => {
+            Command::RecordDelivery { audience: Audience::TeamLead, reason: f.reason, channel: f.channel, dedup_key: f.dedup_key }
+        }
         Fact::NotificationFailed(f) => Command::RecordUndelivered(f),
         Fact::PersonActed(f) => Command::PersonAct(f),
         Fact::NotificationRequested(_) | Fact::Mitigated(_) | Fact::IncidentClosed(_) => return None,

@@ -13,8 +13,8 @@ mod intent;
 mod legality;
 mod others;
 mod repeats;
-mod single;
 mod sight;
+mod single;
 
 use contracts::subjects::streams;
 use contracts::{Fact, IncidentSubject};

@@ -26,8 +26,11 @@ impl Invariant for OneRollback {
     fn see(&mut self, event: &Event) -> Result<(), String> {
         if let Some((subject, fact)) = self.incidents.see(event) {
             let path = workload_path(&subject.workload);
-            let mut others =
-                self.incidents.all.values().filter(|known| known.subject.incident != subject.incident && known.incident.is_open());
+            let mut others = self
+                .incidents
+                .all
+                .values()
+                .filter(|known| known.subject.incident != subject.incident && known.incident.is_open());
             let other = others.find(|known| workload_path(&known.subject.workload) == path);
             if let (Fact::AnomalyDetected(_) | Fact::RollbackStarted(_), Some(other)) = (&fact, other) {
                 return Err(format!("{} of {subject} while {} is open", fact.event_type(), other.subject));

@@ -142,10 +142,9 @@ impl State {
         if let Some(stream) = self.streams.get_mut(name) {
             stream.fire(at, &mut stored);
         }
-        if !stored.is_empty() {
-            self.appended(name, stored, now);
-            self.watch_schedules(name, now);
-        }
+        self.appended(name, stored, now);
+        // Also when nothing was due: the one that this look was for may have been purged or replaced, and others wait behind it.
+        self.watch_schedules(name, now);
     }
 
     // The API.

@@ -283,7 +283,8 @@ impl State {
     /// Keeps the timeline's look at a stream's schedules where it is needed.
     pub(super) fn watch_schedules(&mut self, stream: &str, now: Instant) {
         let Some(at) = self.streams.get(stream).and_then(Stream::next_schedule) else { return };
-        let due = self.instant(at, now);
+        // Never at once again: what is due has fired, and what is not may be by less than a tick.
+        let due = self.instant(at, now).max(now + Duration::from_millis(1));
         self.push(due, Event::Schedules { stream: stream.to_owned() });
     }
 

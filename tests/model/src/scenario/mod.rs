@@ -136,7 +136,8 @@ fn processes(dice: &Dice, rough: f64) -> Vec<Process> {
     for service in Service::ALL {
         let replicas = if skewed == Some(service) || dice.chance(0.4) { 2 } else { 1 };
         for replica in 0..replicas {
-            let unknown = (skewed == Some(service) && replica == 1).then(|| *dice.pick(&["announced", "pods_ready", "alert_joined"]));
+            let unknown =
+                (skewed == Some(service) && replica == 1).then(|| *dice.pick(&["announced", "pods_ready", "alert_joined"]));
             let delay = dice.millis(0, 3_000);
             all.push(Process { name: format!("{}-{replica}", service.name()), service, delay, unknown });
         }

@@ -52,12 +52,17 @@ fn manifest(workload: &Workload, tag: &str, epoch: i64) -> Value {
 
 /// Makes the namespace, and a Service for each workload.
 pub fn prepare(world: &Shared, workloads: &[Workload]) {
-    world.cluster.create("namespaces", "", json!({"metadata": {"name": NAMESPACE}}));
-    for workload in workloads {
-        let service = json!({"metadata": {"name": workload.name}, "spec": {"selector": {"app": workload.name},
-            "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}});
-        world.cluster.create("services", NAMESPACE, service);
-    }
+    let made = world.cluster.create("namespaces", "", json!({"metadata": {"name": NAMESPACE}}));
+    let all = workloads.iter().all(|workload| {
+        let service = service(workload);
+        world.cluster.create("services", NAMESPACE, service)
+    });
+    assert!(made && all, "an empty cluster takes a namespace and Services");
+}
+
+fn service(workload: &Workload) -> Value {
+    json!({"metadata": {"name": workload.name}, "spec": {"selector": {"app": workload.name},
+        "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}})
 }
 
 impl Owners {

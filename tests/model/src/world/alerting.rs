@@ -77,8 +77,7 @@ impl Rules {
     #[must_use]
     pub fn answer(&self) -> Answer {
         let firing = self.alerts.iter().filter(|(_, alert)| alert.since.is_some());
-        let alerts =
-            firing.map(|(workload, _)| Instance { labels: labels(workload), state: "firing".to_owned() }).collect();
+        let alerts = firing.map(|(workload, _)| Instance { labels: labels(workload), state: "firing".to_owned() }).collect();
         let rule = Rule {
             name: RULE.to_owned(),
             kind: "alerting".to_owned(),

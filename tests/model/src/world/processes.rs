@@ -271,8 +271,7 @@ impl Incarnation {
         let tools = probes::tools(&self.world, &self.gate, &self.dice);
         let incidents = Incidents::new(bus.clone());
         let log: Arc<dyn Log> = Arc::new(verifier::log::BusLog::new(incidents, Arc::clone(&self.clock)));
-        let listen =
-            |event_type: &str, handler| consume(bus, &self.life, CLUSTER, event_type, settings.max_in_flight, handler);
+        let listen = |event_type: &str, handler| consume(bus, &self.life, CLUSTER, event_type, settings.max_in_flight, handler);
         if let Some(prometheus) = tools.prometheus.clone() {
             let watch = AlertWatch {
                 log: Arc::clone(&log),

@@ -92,11 +92,13 @@ impl MemoryCluster {
     }
 
     /// Creates an object as a person would; false where it is refused.
+    #[must_use]
     pub fn create(&self, resource: &str, namespace: &str, object: Value) -> bool {
         self.shared.store.add(resource, namespace, object).is_ok()
     }
 
     /// Changes an object's own part (not its status) as a person would; false where there is none, or it is refused.
+    #[must_use]
     pub fn change(&self, resource: &str, place: (&str, &str), change: impl FnOnce(&mut Value)) -> bool {
         let Some(kind) = self.shared.store.kinds().into_iter().find(|kind| kind.id == resource) else { return false };
         let changed = self.shared.store.update(&kind, place, Part::Main, false, |old| {
@@ -108,6 +110,7 @@ impl MemoryCluster {
     }
 
     /// Deletes an object as a person would; false where there is none.
+    #[must_use]
     pub fn delete(&self, resource: &str, place: (&str, &str)) -> bool {
         let Some(kind) = self.shared.store.kinds().into_iter().find(|kind| kind.id == resource) else { return false };
         self.shared.store.delete(&kind, place, &Deletion::default()).is_ok()
