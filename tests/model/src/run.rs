@@ -3,7 +3,7 @@
 //! Guarantees: runs in a runtime of its own on the calling thread, in virtual time only; the same seed gives the same digest, events and
 //! verdict. Must not: touch the network, the disk or the host's clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -45,6 +45,9 @@ pub struct Report {
 }
 
 /// Runs a seed; `keep` keeps all events, else only those of a broken run are kept.
+///
+/// # Panics
+/// Where a thread can have no runtime at all, or the empty world can't be set up.
 #[must_use]
 pub fn run(seed: u64, keep: bool) -> Report {
     // kube's watches draw their jitter from this thread's generator.
@@ -155,19 +158,19 @@ async fn settle(world: &Shared) -> bool {
 
 /// The incidents that are open.
 fn open(history: &History) -> Vec<String> {
-    let mut open = BTreeMap::new();
+    let mut open = BTreeSet::new();
     for event in history.events() {
         let What::Stored(message) = &event.what else { continue };
         let Some((path, event_type)) = message.subject.rsplit_once('.').filter(|_| message.stream == streams::INCIDENTS) else {
             continue;
         };
         match event_type {
-            "anomaly_detected" => drop(open.insert(path.to_owned(), ())),
-            "incident_closed" => drop(open.remove(path)),
-            _ => {}
-        }
+            "anomaly_detected" => open.insert(path.to_owned()),
+            "incident_closed" => open.remove(path),
+            _ => false,
+        };
     }
-    open.into_keys().collect()
+    open.into_iter().collect()
 }
 
 fn report(world: &Shared, history: &History, keep: bool) -> Report {

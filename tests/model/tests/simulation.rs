@@ -58,7 +58,9 @@ impl Total {
             }
         }
         if report.violation.is_some() {
-            self.failures.push(failure(report));
+            let failure = failure(report);
+            println!("{failure}\n");
+            self.failures.push(failure);
         }
     }
 }
@@ -77,12 +79,12 @@ fn run_many(from: u64, more: impl Fn(u64) -> bool + Sync) -> Total {
                     }
                     let report = run(seed, false);
                     failed.fetch_or(report.violation.is_some(), Ordering::SeqCst);
-                    total.lock().unwrap().add(&report);
+                    total.lock().expect("the other thread has not panicked").add(&report);
                 }
             });
         }
     });
-    total.into_inner().unwrap()
+    total.into_inner().expect("no thread has panicked")
 }
 
 fn show(total: &Total, took: Duration) {
@@ -111,7 +113,7 @@ fn the_promises_hold() {
         None => run_many(from, |done| done < setting("LASTGOOD_SEEDS").unwrap_or(SEEDS)),
     };
     show(&total, begun.elapsed());
-    assert!(total.failures.is_empty(), "{}", total.failures.join("\n\n"));
+    assert!(total.failures.is_empty(), "{} of {} seeds failed; {}", total.failures.len(), total.seeds, total.failures[0]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::world::dice::Dice;
 use crate::world::processes::{Process, Service};
 
 /// How long things go on happening.
-pub const UNREST: Duration = Duration::from_secs(300);
+pub const UNREST: Duration = Duration::from_mins(5);
 
 /// A workload of the simulation.
 #[derive(Debug, Clone)]

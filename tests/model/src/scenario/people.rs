@@ -51,6 +51,9 @@ fn manifest(workload: &Workload, tag: &str, epoch: i64) -> Value {
 }
 
 /// Makes the namespace, and a Service for each workload.
+///
+/// # Panics
+/// Where the empty cluster refuses them.
 pub fn prepare(world: &Shared, workloads: &[Workload]) {
     let made = world.cluster.create("namespaces", "", json!({"metadata": {"name": NAMESPACE}}));
     let all = workloads.iter().all(|workload| {

@@ -15,7 +15,7 @@ pub fn ingest() -> alert_ingest::config::Ingest {
 /// `detector`.
 #[must_use]
 pub fn detector() -> alert_ingest::config::Detector {
-    alert_ingest::config::Detector { repeat: Duration::from_secs(120), ..Default::default() }
+    alert_ingest::config::Detector { repeat: Duration::from_mins(2), ..Default::default() }
 }
 
 /// `orchestrator`.
