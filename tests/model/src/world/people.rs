@@ -11,6 +11,7 @@ use contracts::v1::{Audience, Urgency};
 use notifier::channels::{Channel, Chat, Notice, Receipt, SendError, ThreadRef};
 use notifier::story::Request;
 use notifier::templates::ChatMessage;
+use notifier::templates::alarm::Alarm;
 use tokio::time::Instant;
 
 use super::Shared;
@@ -92,6 +93,13 @@ impl Provider {
     }
 }
 
+impl Provider {
+    async fn alarm(&self, alarm: &Alarm) -> Result<(), SendError> {
+        let note = format!("alarm over {}: {alarm:?}", self.name);
+        self.call("alarm", |_| self.world.note(note)).await
+    }
+}
+
 fn retry(reason: &str, after: Option<Duration>) -> SendError {
     SendError::Retry { reason: reason.to_owned(), after }
 }
@@ -116,6 +124,10 @@ impl Channel for Pager {
     async fn send(&self, notice: &Notice<'_>) -> Result<Receipt, SendError> {
         self.0.tell(notice).await?;
         Ok(Receipt { dedup_key: notice.delivery_id() })
+    }
+
+    async fn alarm(&self, alarm: &Alarm) -> Result<(), SendError> {
+        self.0.alarm(alarm).await
     }
 
     async fn resolve(&self, _audience: Audience, dedup_key: &str) -> Result<(), SendError> {
@@ -150,6 +162,10 @@ impl Channel for ChatRoom {
     async fn send(&self, notice: &Notice<'_>) -> Result<Receipt, SendError> {
         self.0.tell(notice).await?;
         Ok(Receipt { dedup_key: self.thread().thread })
+    }
+
+    async fn alarm(&self, alarm: &Alarm) -> Result<(), SendError> {
+        self.0.alarm(alarm).await
     }
 
     fn chat(&self) -> Option<&dyn Chat> {
