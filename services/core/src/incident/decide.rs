@@ -33,6 +33,10 @@ fn direct(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fac
             _ => Err(Refusal::AlreadySo),
         },
         Command::GiveUp { detail } => give_up(state, detail),
+        // Given up with its opening damaged: that the team lead was told is recorded all the same.
+        Command::RecordDelivery { .. } | Command::RecordUndelivered(_) if state.closed.is_some() => {
+            record_delivery(state, command)
+        }
         _ if phase == Phase::Absent => illegal(),
         Command::Escalate { reason, detail } => follow::escalation(state, *reason, detail).map_or(Err(Refusal::AlreadySo), one),
         Command::IdentifyCurrent(_) | Command::FindPrevious(_) | Command::MissPrevious(_) | Command::Plan(_) => {
