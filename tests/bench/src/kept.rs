@@ -133,16 +133,17 @@ async fn archive(nats: &Nats, cluster: &SimCluster) -> Result<u64> {
     settings.mass_failure.window = Duration::ZERO;
     let rules = Rules { cluster: "default".into(), cluster_label: None };
     let archivist = Archivist::new(Engine::new(bus, Arc::new(LiveCluster::new(cluster.client().await?)), rules, settings));
-    let mut archived = 0;
+    let (mut archived, mut worked) = (0, false);
     loop {
         let round = archivist.round().await?;
         archived += round.archived as u64;
-        if archived.is_multiple_of(10_000) {
-            eprintln!("kept: {archived} archived, {round:?}");
-        }
-        // Occurrences go first, and then the incidents that they named.
-        if !round.more && round.archived == 0 && round.forgotten == 0 {
-            return Ok(archived);
+        worked |= round.archived > 0 || round.forgotten > 0;
+        // Occurrences go first, and only then the incidents that they named: until a whole pass finds nothing.
+        if !round.more {
+            eprintln!("kept: {archived} archived");
+            if !std::mem::take(&mut worked) {
+                return Ok(archived);
+            }
         }
     }
 }

@@ -16,16 +16,13 @@ use super::{Archivist, Look, RoundError, rules};
 const AT_ONCE: usize = 4;
 
 impl Archivist {
-    /// A page of occurrences: how many facts went, and where the next page begins, 1 at the end.
-    pub(super) async fn forget(&self, look: &Look, from: u64) -> Result<(u64, u64), RoundError> {
+    /// A page of occurrences: how many facts went, and where the next page begins.
+    pub(super) async fn forget(&self, look: &Look, from: u64) -> Result<(u64, Option<u64>), RoundError> {
         let bus = &self.engine.bus;
         let (page, more) = bus.page(streams::INCIDENTS, subjects::ALL_OCCURRENCES, from).await?;
         let whole = page.len();
         let old: Vec<Stored> = page.into_iter().take_while(|stored| stored.at < look.limits.ended_before).collect();
-        let next = match old.last() {
-            Some(last) if more && old.len() == whole => last.sequence + 1,
-            _ => 1,
-        };
+        let next = old.last().filter(|_| more && old.len() == whole).map(|last| last.sequence + 1);
         let judging = old.into_iter().map(|stored| async move { self.judge(look, &stored).await });
         let going: Vec<_> =
             stream::iter(judging).buffered(AT_ONCE).try_filter_map(|going| async { Ok(going) }).try_collect().await?;

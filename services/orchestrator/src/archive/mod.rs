@@ -35,8 +35,20 @@ const AFTER_FAILURE: Duration = Duration::from_secs(30);
 pub struct Archivist {
     engine: Engine,
     archive: Archive,
-    /// Where the next round goes on: the sequences of incidents and of occurrences.
-    cursors: Mutex<(u64, u64)>,
+    pass: Mutex<Pass>,
+}
+
+/// One pass over what there is, round by round.
+#[derive(Debug, Clone, Copy)]
+struct Pass {
+    /// The sequence at which the closed incidents go on; `None` when this pass is through with them.
+    incidents: Option<u64>,
+    /// The same of the occurrences.
+    occurrences: Option<u64>,
+}
+
+impl Pass {
+    const BEGIN: Self = Self { incidents: Some(1), occurrences: Some(1) };
 }
 
 /// What one round came to.
@@ -48,7 +60,7 @@ pub struct Round {
     pub forgotten: u64,
     /// Why others stayed, and how many.
     pub stayed: BTreeMap<&'static str, usize>,
-    /// Whether there is more to look at now.
+    /// Whether this pass has more to look at.
     pub more: bool,
 }
 
@@ -97,7 +109,7 @@ impl Archivist {
     /// With this engine.
     #[must_use]
     pub fn new(engine: Engine) -> Self {
-        Self { archive: Archive::new(engine.bus.clone()), engine, cursors: Mutex::new((1, 1)) }
+        Self { archive: Archive::new(engine.bus.clone()), engine, pass: Mutex::new(Pass::BEGIN) }
     }
 
     /// The archive, for reading it back.
@@ -141,12 +153,18 @@ impl Archivist {
     /// One bounded round: a page of occurrences, then a page of closed incidents. The bucket is there.
     pub async fn round(&self) -> Result<Round, RoundError> {
         let look = self.look().await?;
-        let (incidents_from, occurrences_from) = *self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
-        let (forgotten, next_occurrence) = self.forget(&look, occurrences_from).await?;
-        let (mut round, next_incident) = self.incidents(&look, incidents_from).await?;
-        *self.cursors.lock().unwrap_or_else(PoisonError::into_inner) = (next_incident, next_occurrence);
+        let mut pass = *self.pass.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut forgotten = 0;
+        if let Some(from) = pass.occurrences {
+            (forgotten, pass.occurrences) = self.forget(&look, from).await?;
+        }
+        let mut round = Round::default();
+        if let Some(from) = pass.incidents {
+            (round, pass.incidents) = self.incidents(&look, from).await?;
+        }
         round.forgotten = forgotten;
-        round.more = next_incident > 1 || next_occurrence > 1;
+        round.more = pass.incidents.is_some() || pass.occurrences.is_some();
+        *self.pass.lock().unwrap_or_else(PoisonError::into_inner) = if round.more { pass } else { Pass::BEGIN };
         Ok(round)
     }
 
@@ -163,15 +181,12 @@ impl Archivist {
         Ok(Look { limits: Limits::at(now, &self.engine.settings), consumers, heard_before })
     }
 
-    /// A page of closed incidents; where the next one begins, 1 at the end.
-    async fn incidents(&self, look: &Look, from: u64) -> Result<(Round, u64), RoundError> {
+    /// A page of closed incidents; where the next one begins.
+    async fn incidents(&self, look: &Look, from: u64) -> Result<(Round, Option<u64>), RoundError> {
         let closings = subjects::facts_of_type("incident_closed");
         let (page, more) = self.engine.bus.page(streams::INCIDENTS, &closings, from).await?;
         let old: Vec<_> = page.iter().take_while(|closing| closing.at < look.limits.ended_before).collect();
-        let next = match old.last() {
-            Some(last) if more && old.len() == page.len() => last.sequence + 1,
-            _ => 1,
-        };
+        let next = old.last().filter(|_| more && old.len() == page.len()).map(|last| last.sequence + 1);
         let subjects: Vec<IncidentSubject> =
             old.iter().filter_map(|closing| Some(IncidentSubject::parse(&closing.subject).ok()?.0)).collect();
         let archiving = subjects.into_iter().map(|subject| async move { (self.archive_incident(&subject, look).await, subject) });
