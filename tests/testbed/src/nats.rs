@@ -18,8 +18,8 @@ use crate::{
     tools, wait,
 };
 
-/// How long a node may take to be ready, and a cluster to elect.
-const READY: Duration = Duration::from_secs(30);
+/// How long a node may take to be ready, with a large store after a kill too, and a cluster to elect.
+const READY: Duration = Duration::from_mins(3);
 
 /// How a node is run.
 #[derive(Debug, Clone, Default)]

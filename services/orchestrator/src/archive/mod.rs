@@ -150,19 +150,17 @@ impl Archivist {
         Ok(round)
     }
 
-    /// One bounded round: a page of occurrences, then a page of closed incidents. The bucket is there.
+    /// One bounded round: a page of occurrences, or of closed incidents when this pass is through with those. The bucket is there.
     pub async fn round(&self) -> Result<Round, RoundError> {
         let look = self.look().await?;
         let mut pass = *self.pass.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut forgotten = 0;
-        if let Some(from) = pass.occurrences {
-            (forgotten, pass.occurrences) = self.forget(&look, from).await?;
-        }
         let mut round = Round::default();
-        if let Some(from) = pass.incidents {
+        // Occurrences first, all of them: an incident stays while one of them names it.
+        if let Some(from) = pass.occurrences {
+            (round.forgotten, pass.occurrences) = self.forget(&look, from).await?;
+        } else if let Some(from) = pass.incidents {
             (round, pass.incidents) = self.incidents(&look, from).await?;
         }
-        round.forgotten = forgotten;
         round.more = pass.incidents.is_some() || pass.occurrences.is_some();
         *self.pass.lock().unwrap_or_else(PoisonError::into_inner) = if round.more { pass } else { Pass::BEGIN };
         Ok(round)
