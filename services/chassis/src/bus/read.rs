@@ -204,7 +204,33 @@ impl Bus {
         deadline: Instant,
         messages: &mut Vec<Stored>,
     ) -> Result<bool, ReadError> {
-        let body = json!({ "seq": from, "next_by_subj": filter, "batch": PAGE });
+        let mut batch = PAGE;
+        if from <= 1 {
+            // A server that is asked for more than there is looks through the whole rest of the stream for it. From the first sequence on it
+            // knows without looking how many there are, so it is asked for one, and then for that many.
+            let mut first = Vec::new();
+            let rest = self.read_batch(stream, filter, from, 1, deadline, &mut first).await?;
+            if rest == 0 {
+                messages.append(&mut first);
+                return Ok(false);
+            }
+            batch = usize::try_from(rest).unwrap_or(PAGE).saturating_add(1).min(PAGE);
+        }
+        let rest = self.read_batch(stream, filter, from, batch, deadline, messages).await?;
+        Ok(rest > 0)
+    }
+
+    /// Appends so many messages at most; how many more there are.
+    async fn read_batch(
+        &self,
+        stream: &str,
+        filter: &str,
+        from: u64,
+        batch: usize,
+        deadline: Instant,
+        messages: &mut Vec<Stored>,
+    ) -> Result<u64, ReadError> {
+        let body = json!({ "seq": from, "next_by_subj": filter, "batch": batch });
         let mut pending = 0;
         let exchange = self.direct_get(stream, &body, |reply| {
             let message = direct(reply)?;
@@ -213,7 +239,7 @@ impl Bus {
             Ok(())
         });
         timeout_at(deadline, exchange).await.map_err(|_| away(&"no answer in time"))??;
-        Ok(pending > 0)
+        Ok(pending)
     }
 
     /// The subjects of the first `limit` messages on a filter that were stored since a time, as the replica that answers has them.
