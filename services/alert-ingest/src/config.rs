@@ -41,7 +41,7 @@ pub struct Ingest {
     /// The largest body taken, bytes or e.g. `16MiB`; also what a compressed one may grow to.
     #[serde(deserialize_with = "size")]
     pub max_body: usize,
-    /// How many bodies are held in memory at once; more wait.
+    /// How many bodies are parsed and stored at once, and how many of the largest size are held in memory; more wait.
     pub max_in_flight: usize,
     /// How many connections are open at once; more wait.
     pub max_connections: usize,

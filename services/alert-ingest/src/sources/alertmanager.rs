@@ -86,10 +86,12 @@ impl From<AcceptError> for Problem {
 
 /// The handler.
 pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let _slot = app.slot().await?;
     let (head, body) = request.into_parts();
-    let body = body::read_json(&head.headers, body, app.max_body, app.timeouts.body).await.map_err(AcceptError::from)?;
-    let (stored, parts) = accept(&app, body).await?;
+    let read =
+        body::read_json(&head.headers, body, app.max_body, app.timeouts.body, &app.room).await.map_err(AcceptError::from)?;
+    // Only for what is there in whole: a peer that is slow, or never ends, keeps no other from being heard.
+    let _slot = app.slot().await?;
+    let (stored, parts) = accept(&app, read.bytes.clone()).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"stored": stored, "parts": parts}))).into_response())
 }
 

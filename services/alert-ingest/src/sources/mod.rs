@@ -45,6 +45,7 @@ pub struct App {
     repeat_window: Duration,
     timeouts: config::Timeouts,
     pagerduty_secret: Option<Secret>,
+    room: body::Room,
     slots: Arc<Semaphore>,
 }
 
@@ -59,11 +60,12 @@ impl App {
             repeat_window: config.repeat_window,
             timeouts: config.timeouts,
             pagerduty_secret: config.pagerduty_secret.clone(),
+            room: body::Room::new(config.max_body.saturating_mul(config.max_in_flight.max(1)), config.timeouts.store),
             slots: Arc::new(Semaphore::new(config.max_in_flight.max(1))),
         }
     }
 
-    /// Waits for room in memory for one more body; no longer than a sender would.
+    /// Waits until one more body may be read into what it says; no longer than a sender would.
     async fn slot(&self) -> Result<SemaphorePermit<'_>, Problem> {
         match tokio::time::timeout(self.timeouts.store, self.slots.acquire()).await {
             Ok(Ok(slot)) => Ok(slot),
@@ -72,12 +74,12 @@ impl App {
     }
 
     async fn small_body(&self, headers: &HeaderMap, body: axum::body::Body) -> Result<Bytes, Problem> {
-        Ok(body::read_json(headers, body, SMALL_BODY, self.timeouts.body).await?)
+        Ok(body::read_json(headers, body, SMALL_BODY, self.timeouts.body, &self.room).await?.bytes)
     }
 }
 
 /// The 503 that tells a sender to come again.
-fn unavailable(error: &'static str, reason: String) -> Problem {
+pub(crate) fn unavailable(error: &'static str, reason: String) -> Problem {
     let remedy = "nothing was accepted: send the same again (Alertmanager does so by itself)";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, error, "server", reason, remedy)
         .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
