@@ -1,8 +1,9 @@
 //! The seeded simulation: all services' code in one process, in virtual time, under faults; S1 to S8 are judged after every event.
 //!
 //! `LASTGOOD_SEED=17` replays one seed and prints every event; `LASTGOOD_SEEDS=5000` runs so many; `LASTGOOD_SOAK=30` runs for so many
-//! minutes from a seed that the first one gives (`LASTGOOD_FROM`). A failure prints the seed, the broken promise, the last events and the
-//! command that replays it.
+//! minutes; both begin with `LASTGOOD_FROM`, and go on after a failure with `LASTGOOD_KEEP_GOING=1`. A failure prints the seed, the broken
+//! promise, the last events and the command that replays it. At depth: `LASTGOOD_SEEDS=3000 cargo test --profile sim -p model --test
+//! simulation -- --nocapture`.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -12,8 +13,8 @@ use std::time::Duration;
 use model::run::{Report, run};
 use tokio::time::Instant;
 
-/// Seeds of a usual run.
-const SEEDS: u64 = 400;
+/// Seeds of a usual run, which is not optimised: two to four seconds each. The command that runs thousands builds with `--profile sim`.
+const SEEDS: u64 = 40;
 /// Events shown of a failed run.
 const SHOWN: usize = 60;
 
@@ -118,7 +119,7 @@ fn the_promises_hold() {
 
 #[test]
 fn a_seed_repeats_itself() {
-    for seed in [1, 2, 3, 5, 8] {
+    for seed in [1, 2, 3] {
         let (one, two) = (run(seed, true), run(seed, true));
         let differ = one.events.iter().zip(&two.events).position(|(a, b)| a != b);
         if let Some(at) = differ {
