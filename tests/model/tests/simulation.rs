@@ -15,6 +15,8 @@ use tokio::time::Instant;
 
 /// Seeds of a usual run, which is not optimised: two to four seconds each. The command that runs thousands builds with `--profile sim`.
 const SEEDS: u64 = 40;
+/// Seeds with `LASTGOOD_DEPTH=deep`.
+const DEEP: u64 = 2_000;
 /// Events shown of a failed run.
 const SHOWN: usize = 60;
 
@@ -111,7 +113,11 @@ fn the_promises_hold() {
     let from = setting("LASTGOOD_FROM").unwrap_or(1);
     let total = match setting("LASTGOOD_SOAK") {
         Some(minutes) => run_many(from, |_| begun.elapsed() < Duration::from_secs(60 * minutes)),
-        None => run_many(from, |done| done < setting("LASTGOOD_SEEDS").unwrap_or(SEEDS)),
+        None => {
+            let deep = std::env::var("LASTGOOD_DEPTH").is_ok_and(|depth| depth == "deep");
+            let seeds = setting("LASTGOOD_SEEDS").unwrap_or(if deep { DEEP } else { SEEDS });
+            run_many(from, |done| done < seeds)
+        }
     };
     show(&total, begun.elapsed());
     assert!(total.failures.is_empty(), "{} of {} seeds failed; {}", total.failures.len(), total.seeds, total.failures[0]);
