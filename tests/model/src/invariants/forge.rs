@@ -71,6 +71,15 @@ pub(crate) fn halted(number: u128) -> What {
     of(number, v1::RollbackHalted { reason: "paused".into(), ..v1::RollbackHalted::default() })
 }
 
+pub(crate) fn joined(number: u128, fingerprint: &str) -> What {
+    let occurrence = v1::Occurrence { fingerprint: fingerprint.into(), ..v1::Occurrence::default() };
+    of(number, v1::AlertJoined { occurrences: vec![occurrence] })
+}
+
+pub(crate) fn resolved(number: u128, fingerprint: &str) -> What {
+    of(number, v1::AlertResolved { fingerprint: fingerprint.into(), ..v1::AlertResolved::default() })
+}
+
 pub(crate) fn closed(number: u128) -> What {
     of(number, v1::IncidentClosed::default())
 }
