@@ -209,7 +209,10 @@ impl Work {
                 }
                 Err(error) => tracing::warn!(%error, "the acknowledgement was not confirmed; trying again"),
             }
-            tokio::time::sleep(self.bus.ids().jitter(Duration::from_millis(300))).await;
+            // Told to end while NATS is away: the message comes again instead of holding the end up.
+            if self.pause(Duration::from_millis(300)).await {
+                return;
+            }
         }
     }
 

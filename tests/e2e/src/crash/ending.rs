@@ -98,6 +98,12 @@ fn said(world: &SmallWorld) -> BTreeMap<String, usize> {
             *counts.entry(name).or_default() += 1;
         }
     }
+    // A look at the cluster records what is there then: what came and went while nobody looked is nobody's to tell.
+    for looked in ["version_observed", "version_available"] {
+        if let Some(looks) = counts.get_mut(looked) {
+            *looks = 1;
+        }
+    }
     // A crash between intent and write, or an autoscaler, makes another attempt; the writes are counted in the cluster.
     if let Some(attempts) = counts.get_mut("rollback_started") {
         *attempts = 1;
