@@ -111,13 +111,12 @@ fn the_promises_hold() {
     }
     let begun = Instant::now();
     let from = setting("LASTGOOD_FROM").unwrap_or(1);
-    let total = match setting("LASTGOOD_SOAK") {
-        Some(minutes) => run_many(from, |_| begun.elapsed() < Duration::from_secs(60 * minutes)),
-        None => {
-            let deep = std::env::var("LASTGOOD_DEPTH").is_ok_and(|depth| depth == "deep");
-            let seeds = setting("LASTGOOD_SEEDS").unwrap_or(if deep { DEEP } else { SEEDS });
-            run_many(from, |done| done < seeds)
-        }
+    let total = if let Some(minutes) = setting("LASTGOOD_SOAK") {
+        run_many(from, |_| begun.elapsed() < Duration::from_secs(60 * minutes))
+    } else {
+        let deep = std::env::var("LASTGOOD_DEPTH").is_ok_and(|depth| depth == "deep");
+        let seeds = setting("LASTGOOD_SEEDS").unwrap_or(if deep { DEEP } else { SEEDS });
+        run_many(from, |done| done < seeds)
     };
     show(&total, begun.elapsed());
     assert!(total.failures.is_empty(), "{} of {} seeds failed; {}", total.failures.len(), total.seeds, total.failures[0]);
