@@ -85,6 +85,8 @@ codes! {
         TrafficNotShifted = "traffic_not_shifted",
         /// The API server refused the write.
         WriteRefused = "write_refused",
+        /// The pause switch was turned on after an attempt was begun and before its write was seen.
+        Paused = "paused",
         /// The executor did not report within the deadline.
         ExecutorSilent = "executor_silent",
         /// Smoke tests fail on the restored version.

@@ -110,7 +110,8 @@ fn newest(subject: &IncidentSubject, pre: &Prefetched) -> Option<(Incident, u64)
 }
 
 /// Why the workload is not the one any more that the incident is about.
-fn superseded(incident: &Incident, workload: Option<&Object>) -> Option<Superseded> {
+#[must_use]
+pub fn superseded(incident: &Incident, workload: Option<&Object>) -> Option<Superseded> {
     let say = |what: &str, detail: &str, generation| Superseded {
         what: what.to_owned(),
         detail: detail.to_owned(),

@@ -119,9 +119,8 @@ fn halt(state: &Incident, reason: HaltReason, detail: &str, would_do: &str, comm
     match phase {
         _ if state.halted.is_some() => return Err(Refusal::AlreadySo),
         Phase::Detected | Phase::Identified | Phase::TargetFound | Phase::TargetMissing | Phase::Planned => {}
-        // Only the executor can know that the write was not made; once something was seen to move, it was. That its message was
-        // given up says nothing about the write: the phase's deadline fails what nobody reports on.
-        Phase::Acting if !state.progress.any() && reason != HaltReason::Undeliverable => {}
+        // After the intent nobody can know that the write was not made: another replica may be about to make it. What is stopped then
+        // fails, or the phase's deadline fails it.
         _ => return Err(Refusal::Illegal { command, phase }),
     }
     one(v1::RollbackHalted { reason: reason.code().to_owned(), detail: detail.to_owned(), would_do: would_do.to_owned() })

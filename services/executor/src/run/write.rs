@@ -89,24 +89,32 @@ impl Executor {
         case: &mut Case,
         early: Option<Result<Option<Value>, ApiError>>,
     ) -> Result<(Option<Value>, Option<String>), HandleError> {
-        let read = async {
-            match early {
-                Some(read) => read,
-                None => self.read(&case.subject).await,
+        // What was read before the log is only good for what no intent precedes: after one, another replica may have written since,
+        // and its report would make a person's change of what this read still shows.
+        let mut early = early.filter(|_| case.incident.attempts.is_empty());
+        loop {
+            let read = async {
+                match early.take() {
+                    Some(read) => read,
+                    None => self.read(&case.subject).await,
+                }
+            };
+            let log = async {
+                // The intent's own append finds out before the first one.
+                let begun = case.incident.attempt() > 0;
+                if begun { self.incidents.expected(&case.subject.workload).await } else { Ok(case.expected) }
+            };
+            let (live, paused, last) = tokio::join!(read, self.paused(&case.subject.workload.cluster), log);
+            if last? == case.expected {
+                return match live {
+                    Ok(live) => Ok((live, paused?)),
+                    Err(error) => Err(self.unreachable(case, error).await?),
+                };
             }
-        };
-        let log = async {
-            // The intent's own append finds out before the first one.
-            let begun = case.incident.attempt() > 0;
-            if begun { self.incidents.expected(&case.subject.workload).await } else { Ok(case.expected) }
-        };
-        let (live, paused, last) = tokio::join!(read, self.paused(&case.subject.workload.cluster), log);
-        if last? != case.expected {
             self.reload(case).await?;
-        }
-        match live {
-            Ok(live) => Ok((live, paused?)),
-            Err(error) => Err(self.unreachable(case, error).await?),
+            if !matches!(case.incident.phase(), Phase::Planned | Phase::Acting) {
+                return Ok((None, None));
+            }
         }
     }
 
@@ -143,7 +151,8 @@ impl Executor {
             (Step::Halt { reason, detail }, _) => self.halt(case, reason, detail).await,
             (Step::Watch(_), Some(live)) => Ok(Next::Watch(live)),
             (Step::Intend(_) | Step::Write(_), _) if paused.is_some() => {
-                self.halt(case, HaltReason::Paused, paused.unwrap_or_default()).await
+                let why = paused.unwrap_or_default();
+                self.stop(case, (HaltReason::Paused, FailureReason::Paused), why).await
             }
             (Step::Intend(attempt), Some(live)) => self.intend(case, memory, attempt, &live).await,
             (Step::Write(attempt), Some(live)) => self.write(case, memory, attempt, &live).await,
@@ -179,7 +188,7 @@ impl Executor {
     async fn dry_run(&self, case: &mut Case, memory: &mut Memory, attempt: u32, live: &Value) -> Result<Next, HandleError> {
         let object = match Self::object(case, memory, attempt, live) {
             Ok(object) => object,
-            Err(error) => return self.halt(case, HaltReason::DryRunRefused, error.to_string()).await,
+            Err(error) => return self.refused(case, error.to_string()).await,
         };
         let workload = &case.subject.workload;
         match self.cluster.put(Kind::Deployment, &workload.namespace, &workload.name, &object, true).await {
@@ -188,13 +197,7 @@ impl Executor {
                 Ok(Next::Watch(accepted))
             }
             Err(ApiError::Conflict(_) | ApiError::NotFound(_)) => Ok(memory.again().await),
-            Err(error @ ApiError::Refused { .. }) => {
-                if case.incident.attempts.is_empty() {
-                    self.halt(case, HaltReason::DryRunRefused, error.to_string()).await
-                } else {
-                    self.refused(case, &error).await
-                }
-            }
+            Err(error @ ApiError::Refused { .. }) => self.refused(case, error.to_string()).await,
             Err(error) => Err(self.unreachable(case, error).await?),
         }
     }
@@ -209,7 +212,7 @@ impl Executor {
         }
         let object = match Self::object(case, memory, attempt, live) {
             Ok(object) => object,
-            Err(error) => return self.halt(case, HaltReason::DryRunRefused, error.to_string()).await,
+            Err(error) => return self.refused(case, error.to_string()).await,
         };
         let workload = &case.subject.workload;
         match self.cluster.put(Kind::Deployment, &workload.namespace, &workload.name, &object, false).await {
@@ -220,7 +223,7 @@ impl Executor {
                 Ok(Next::Watch(written))
             }
             Err(ApiError::Conflict(_) | ApiError::NotFound(_)) => Ok(memory.again().await),
-            Err(error @ ApiError::Refused { .. }) => self.refused(case, &error).await,
+            Err(error @ ApiError::Refused { .. }) => self.refused(case, error.to_string()).await,
             Err(error) => Err(self.unreachable(case, error).await?),
         }
     }
@@ -239,13 +242,28 @@ impl Executor {
 
     async fn halt(&self, case: &mut Case, reason: HaltReason, detail: String) -> Result<Next, HandleError> {
         let would_do = case.incident.plan.as_ref().map(|(_, plan)| plan.diff.clone()).unwrap_or_default();
-        self.tell(case, Command::Halt { reason, detail, would_do }).await?;
+        let halted = self.tell(case, Command::Halt { reason, detail, would_do }).await?;
+        // Refused: another replica has begun meanwhile, and may have written.
+        Ok(if halted { Next::End } else { Next::Again })
+    }
+
+    /// Ends it before the write. Without an intent nobody can have written; after one another replica may have, whatever was seen
+    /// here, and a halt would say that nothing was.
+    async fn stop(
+        &self,
+        case: &mut Case,
+        (halt, fail): (HaltReason, FailureReason),
+        detail: String,
+    ) -> Result<Next, HandleError> {
+        if case.incident.attempts.is_empty() {
+            return self.halt(case, halt, detail).await;
+        }
+        self.fail_unseen(case, fail, detail).await?;
         Ok(Next::End)
     }
 
-    async fn refused(&self, case: &mut Case, error: &ApiError) -> Result<Next, HandleError> {
-        self.fail_unseen(case, FailureReason::WriteRefused, error.to_string()).await?;
-        Ok(Next::End)
+    async fn refused(&self, case: &mut Case, detail: String) -> Result<Next, HandleError> {
+        self.stop(case, (HaltReason::DryRunRefused, FailureReason::WriteRefused), detail).await
     }
 
     pub(super) async fn fail_unseen(&self, case: &mut Case, reason: FailureReason, detail: String) -> Result<(), HandleError> {

@@ -23,6 +23,8 @@ use crate::correlate::{Clue, Correlation, Dismissal, Workload, clues, resolve};
 use crate::decision::{ABOUT, Engine, Prefetched};
 use crate::occurrences::{Known, Meaning, meaning};
 
+pub use settle::restored_by;
+
 /// Reads of fingerprints at the same time.
 const READS: usize = 64;
 /// Workloads looked up or settled at the same time.

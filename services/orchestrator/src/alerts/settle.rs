@@ -219,7 +219,8 @@ fn is_over(incident: &Incident, began: Option<Timestamp>, settings: &Settings) -
 }
 
 /// Whether what runs now is what this incident's executor put back.
-fn restored_by(workload: &Workload, newest: &IncidentSubject) -> bool {
+#[must_use]
+pub fn restored_by(workload: &Workload, newest: &IncidentSubject) -> bool {
     let object = &workload.object;
     let hash = || object.template().map(template::hash);
     object.annotation(INCIDENT) == Some(&newest.incident.to_string())

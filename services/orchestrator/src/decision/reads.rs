@@ -8,11 +8,11 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use chassis::bus::{HandleError, ReadError};
+use chassis::bus::{HandleError, ReadError, Stored};
 use chassis::incidents::Loaded;
-use contracts::IncidentSubject;
 use contracts::subjects::{self, streams};
-use contracts::v1::{PauseSwitched, WorkloadRef};
+use contracts::v1::{PauseSwitched, RollbackStarted, WorkloadRef};
+use contracts::{Fact, IncidentSubject};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Engine;
@@ -47,6 +47,16 @@ pub struct Prefetched {
     /// The Services of its namespace, or why they can't be read: an incident opens all the same. `None` while the mass failure brake
     /// holds: then no plan is expected to need them, and a storm of incidents does not list a namespace once for each.
     pub services: Option<Result<Vec<Object>, String>>,
+}
+
+/// Which incident began a rollback, and its intent.
+fn begun(stored: &Stored) -> Result<(String, RollbackStarted), HandleError> {
+    let damaged = |error: &dyn std::fmt::Display| HandleError::dead(format!("the last rollback_started can't be read: {error}"));
+    let (subject, event_type) = IncidentSubject::parse(&stored.subject).map_err(|error| damaged(&error))?;
+    match Fact::decode(event_type, &stored.data).map_err(|error| damaged(&error))? {
+        Fact::RollbackStarted(started) => Ok((subject.incident.to_string(), started)),
+        other => Err(damaged(&other.event_type())),
+    }
 }
 
 impl Engine {
@@ -84,6 +94,11 @@ impl Engine {
             async { counting.await.map_err(HandleError::from) },
             async { self.bus.last(streams::INCIDENTS, &rollbacks).await.map_err(HandleError::from) },
         )?;
+        // The ledger's own mark of it may come later.
+        let ledger = match last_rollback.as_ref().map(begun).transpose()? {
+            Some((by, started)) => ledger.knowing_of(&by, &started),
+            None => ledger,
+        };
         Ok(LogReads { latest, ledger, switch, failing_workloads, last_rollback: last_rollback.map(|stored| stored.at) })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Guarantees: recording the current version again, with more known of it, doesn't make it younger. Must not: read anything.
 
+use contracts::v1::RollbackStarted;
 use contracts::{LedgerFact, v1};
 use jiff::Timestamp;
 use lastgood_core::ledger::{Known, Ledger, evolve};
@@ -35,6 +36,15 @@ impl LedgerView {
         let new = !self.ledger.versions.contains_key(&version.template_hash);
         let begun = contracts::time::from_proto(version.first_seen.as_ref()).filter(|begun| new && *begun < at).unwrap_or(at);
         self.current = Some((version.template_hash.clone(), begun));
+    }
+
+    /// With a rollback that its own mark may lag behind: what the log says was begun must never be gone back to.
+    #[must_use]
+    pub fn knowing_of(mut self, incident: &str, started: &RollbackStarted) -> Self {
+        if let Some(known) = self.ledger.versions.get_mut(&started.template_hash) {
+            known.rolled_back_from.get_or_insert_with(|| incident.to_owned());
+        }
+        self
     }
 
     /// The version that ran when the ledger was last written.
@@ -71,6 +81,17 @@ mod tests {
             ..v1::Version::default()
         };
         v1::VersionObserved { version: Some(version), ..v1::VersionObserved::default() }.into()
+    }
+
+    #[test]
+    fn a_rollback_that_is_not_marked_yet_is_known_all_the_same() {
+        let available = v1::VersionAvailable { template_hash: "bad".into(), replicas: 1 }.into();
+        let view = LedgerView::default().with(1, at(1), &observed("bad", 0)).with(2, at(2), &available);
+        let started = RollbackStarted { template_hash: "bad".into(), ..RollbackStarted::default() };
+        let view = view.knowing_of("inc_1", &started);
+        assert_eq!(view.known("bad").unwrap().rolled_back_from.as_deref(), Some("inc_1"));
+        let elsewhere = RollbackStarted { template_hash: "never seen".into(), ..RollbackStarted::default() };
+        assert_eq!(view.clone().knowing_of("inc_2", &elsewhere), view);
     }
 
     #[test]

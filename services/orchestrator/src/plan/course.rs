@@ -148,7 +148,10 @@ pub fn current_version(inputs: &Inputs<'_>) -> v1::CurrentVersionIdentified {
         running.first_seen = known.version.first_seen;
         running.fully_available_at = known.version.fully_available_at;
         if set.is_none() {
-            running = known.version.clone();
+            // The revision is the live one: it moves when somebody deploys another version and this one again, which the ledger's watch
+            // may not see, and the executor tells by it whether anybody did so after the plan.
+            let live = revision(inputs.workload);
+            running = v1::Version { revision: live.unwrap_or(known.version.revision), ..known.version.clone() };
         }
     }
     v1::CurrentVersionIdentified {
@@ -157,6 +160,11 @@ pub fn current_version(inputs: &Inputs<'_>) -> v1::CurrentVersionIdentified {
         workload_generation: inputs.workload.generation(),
         changed_at: changed_at(inputs, &hash, set.copied()).map(contracts::time::to_proto),
     }
+}
+
+/// The Deployment's revision, once its controller has set it.
+fn revision(workload: &Object) -> Option<i64> {
+    workload.annotation("deployment.kubernetes.io/revision")?.parse().ok()
 }
 
 /// By the ledger, or where it hasn't caught up, by the later of the ReplicaSet's creation and the rollout's last progress.
