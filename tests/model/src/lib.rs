@@ -3,6 +3,7 @@
 //! Guarantees: both run the product's own code, never a copy of it; a failure names the seed or the path that leads to it. Must
 //! not: touch the network, the disk or the host's clock.
 
+pub mod check;
 pub mod cluster;
 pub mod invariants;
 pub mod nats;

@@ -1,0 +1,29 @@
+//! Model checking of the real decisions: every order in which the services, the cluster, the clock and people can act, explored to
+//! the end.
+//!
+//! The world (`world`, `cluster`) is abstract and small; what is decided in it is not: the facts come from `lastgood_core`'s `decide` and
+//! `evolve`, the executor's next step from its own `next_step`, the object that it writes from its own strategy, the course from the
+//! orchestrator's `decide_course`, an alert's meaning from `occurrences`, a verification's end from the verifier's `conclude`. Each is asked
+//! once for each distinct question (`book`), so that millions of steps cost little. Time is order alone: a fact has its incident's hour,
+//! and whoever reads a clock may read it early or late, so that every deadline may pass at any point.
+//!
+//! Guarantees: `run` says how many states there were, and for each broken promise a path that leads there, in words; a check that finds nothing
+//! has seen every state within its bounds, and from each of them all incidents can close. Must not: copy a rule of the product.
+
+mod action;
+mod book;
+mod cluster;
+mod executor;
+mod liveness;
+mod mutation;
+mod orchestrator;
+mod others;
+mod promises;
+mod report;
+mod scenario;
+mod system;
+mod world;
+
+pub use mutation::Mutation;
+pub use report::{Report, run};
+pub use scenario::{Depth, Person, Scenario, Start};
