@@ -184,3 +184,13 @@ fn an_object_without_anything_in_it_still_has_a_course() {
     let case = Case { workload: json!({}), ledger: LedgerView::default(), about: None, ..good() };
     assert_eq!(word(&case), "no_recent_change");
 }
+
+#[test]
+fn a_plan_starts_from_the_revision_that_runs_and_not_from_the_one_that_the_ledger_saw() {
+    let mut case = good();
+    let revision = |case: &Case| course(case).current.version.unwrap().revision;
+    assert_eq!(revision(&case), 0, "the ledger's, where the object has none");
+    // Somebody deployed another version and this one again, and the watch saw neither.
+    case.workload["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("4");
+    assert_eq!(revision(&case), 4);
+}
