@@ -142,14 +142,25 @@ impl Bus {
     /// sequence that the filter matches), or without one the leader's last; [`ReadError::Stale`] at the request timeout.
     pub async fn read(&self, stream: &str, filter: &str, from: u64, at_least: Option<u64>) -> Result<Vec<Stored>, ReadError> {
         let deadline = Instant::now() + self.inner.config.request_timeout;
-        let first = self.read_once(stream, filter, from, deadline);
-        let (wanted, first) = if let Some(wanted) = at_least {
-            (wanted, first.await)
-        } else {
-            let (last, first) = tokio::join!(self.last(stream, filter), first);
-            (last?.map_or(0, |stored| stored.sequence), first)
-        };
-        self.read_on(stream, filter, from, wanted, first?, deadline).await
+        if let Some(wanted) = at_least {
+            let first = self.read_once(stream, filter, from, deadline).await?;
+            return self.read_on(stream, filter, from, wanted, first, deadline).await;
+        }
+        let mut pause = Duration::from_millis(1);
+        loop {
+            // The leader is asked each time: what it had may have been taken away (archived) before the messages were read.
+            let (last, messages) = tokio::join!(self.last(stream, filter), self.read_once(stream, filter, from, deadline));
+            let (wanted, messages) = (last?.map_or(0, |stored| stored.sequence), messages?);
+            let reached = messages.last().map_or(0, |stored| stored.sequence);
+            if reached >= wanted || wanted < from {
+                return Ok(messages);
+            }
+            if Instant::now() + pause >= deadline {
+                return Err(ReadError::Stale { filter: filter.to_owned(), reached, wanted });
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
     }
 
     /// Goes on reading until `wanted` is reached.

@@ -229,3 +229,22 @@ async fn a_batch_that_a_broken_connection_tore_is_an_outage_and_no_refusal() {
     torn.publish_alerts(&[part(1), part(2), part(3)]).await.unwrap();
     assert_eq!(below.last_sequence(streams::ALERTS).await.unwrap(), 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_away_while_it_is_read_keeps_no_reader_waiting() {
+    let nats = nats().await;
+    let (bus, other) = (bus(&nats.url()).await, bus(&nats.url()).await);
+    for round in 0..150 {
+        let web = incident(&bus, "web");
+        let appended = bus.append(vec![group(&bus, &web, 0, &[opening(), ready(1)])]).await.unwrap();
+        let filter = web.filter();
+        let reading = async {
+            for _ in 0..4 {
+                // A reader that waits for what is gone finds itself stale at the request timeout.
+                bus.read(streams::INCIDENTS, &filter, 1, None).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+            }
+        };
+        let ((), purged) = tokio::join!(reading, other.purge(streams::INCIDENTS, &filter, appended.last + 1));
+        assert_eq!(purged.unwrap(), 2);
+    }
+}
