@@ -4,7 +4,7 @@
 //! *after*: the server has stored it and said so, and the service does not hear of it unless released; an append that the server refused is
 //! let through and does not count. Must not: be used with TLS.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -56,7 +56,8 @@ pub struct NatsProxy {
 #[derive(Debug)]
 struct Armed {
     trap: Trap,
-    seen: u32,
+    /// Appends of its kind that the server has stored.
+    stored: u32,
 }
 
 impl NatsProxy {
@@ -68,8 +69,12 @@ impl NatsProxy {
             .map_err(|_| Error::Refused(format!("`{url}` is not the address of one NATS server")))?;
         let armed: Arc<Mutex<Option<Armed>>> = Arc::default();
         let shared = Arc::clone(&armed);
-        let proxy =
-            Proxy::start(address, move || NatsEar { armed: Arc::clone(&shared), batches: HashMap::new(), awaited: None }).await?;
+        let proxy = Proxy::start(address, move || NatsEar {
+            armed: Arc::clone(&shared),
+            batches: HashMap::new(),
+            awaited: HashSet::new(),
+        })
+        .await?;
         Ok(Self { proxy, armed })
     }
 
@@ -81,7 +86,7 @@ impl NatsProxy {
 
     /// Sets the trap, in place of one that is set.
     pub fn arm(&self, trap: Trap) {
-        *lock(&self.armed) = Some(Armed { trap, seen: 0 });
+        *lock(&self.armed) = Some(Armed { trap, stored: 0 });
     }
 
     /// Takes the trap away.
@@ -107,8 +112,8 @@ struct NatsEar {
     armed: Arc<Mutex<Option<Armed>>>,
     /// The event types of the batches that are being sent, by batch; a service sends several at once.
     batches: HashMap<String, Vec<String>>,
-    /// The inbox of the reply to the trapped append.
-    awaited: Option<String>,
+    /// The inboxes of the replies to appends of the trap's kind: several may be under way, and any of them may be refused.
+    awaited: HashSet<String>,
 }
 
 impl Ear for NatsEar {
@@ -129,16 +134,11 @@ impl Ear for NatsEar {
         let mut done = 0;
         while let Some((said, length)) = next(&bytes[done..]) {
             if let Said::Delivery { subject, payload } = said
-                && self.awaited.as_deref() == Some(subject)
+                && self.awaited.remove(subject)
+                && is_stored(payload)
+                && self.counts()
             {
-                self.awaited = None;
-                if is_stored(payload) {
-                    *lock(&self.armed) = None;
-                    return Verdict::Hold(done);
-                }
-                if let Some(armed) = lock(&self.armed).as_mut() {
-                    armed.seen -= 1;
-                }
+                return Verdict::Hold(done);
             }
             done += length;
         }
@@ -161,15 +161,25 @@ impl NatsEar {
         }
         let mut slot = lock(&self.armed);
         let Some(armed) = slot.as_mut().filter(|armed| append.contains(&armed.trap.event_type)) else { return false };
-        armed.seen += 1;
-        if armed.seen != armed.trap.nth {
-            return false;
+        let nth = usize::try_from(armed.stored).unwrap_or(usize::MAX).saturating_add(self.awaited.len() + 1);
+        if armed.trap.moment == Moment::Before && u32::try_from(nth) == Ok(armed.trap.nth) {
+            *slot = None;
+            return true;
         }
-        match armed.trap.moment {
-            Moment::Before => *slot = None,
-            Moment::After => self.awaited = reply.map(str::to_owned),
+        self.awaited.extend(reply.map(str::to_owned));
+        false
+    }
+
+    /// Counts an append that was stored; whether to stop before its writer hears of it.
+    fn counts(&self) -> bool {
+        let mut slot = lock(&self.armed);
+        let Some(armed) = slot.as_mut() else { return false };
+        armed.stored += 1;
+        let sprung = armed.trap.moment == Moment::After && armed.stored == armed.trap.nth;
+        if sprung {
+            *slot = None;
         }
-        slot.is_none()
+        sprung
     }
 }
 
@@ -234,7 +244,8 @@ mod tests {
 
     fn ear(event_type: &str, nth: u32, moment: Moment) -> NatsEar {
         let trap = Trap { event_type: event_type.to_owned(), nth, moment };
-        NatsEar { armed: Arc::new(Mutex::new(Some(Armed { trap, seen: 0 }))), batches: HashMap::new(), awaited: None }
+        let armed = Arc::new(Mutex::new(Some(Armed { trap, stored: 0 })));
+        NatsEar { armed, batches: HashMap::new(), awaited: HashSet::new() }
     }
 
     fn publish(event_type: &str, reply: &str, headers: &str) -> Vec<u8> {
@@ -313,5 +324,15 @@ mod tests {
         let both = [other.clone(), answer("_IN.1", r#"{"stream":"S","seq":9}"#)].concat();
         assert_eq!(ear.hear_server(&both), Verdict::Hold(other.len()));
         assert_eq!(ear.hear_server(&both[other.len()..]), Verdict::Pass(both.len() - other.len()), "released");
+    }
+
+    #[test]
+    fn of_two_appends_under_way_the_one_that_is_stored_counts() {
+        let mut ear = ear("version_available", 1, Moment::After);
+        let both = [publish("version_available", "_IN.1", ""), publish("version_available", "_IN.2", "")].concat();
+        assert_eq!(ear.hear_client(&both), Verdict::Pass(both.len()));
+        let refused = answer("_IN.1", r#"{"error":{"err_code":10071},"seq":0}"#);
+        assert_eq!(ear.hear_server(&refused), Verdict::Pass(refused.len()));
+        assert_eq!(ear.hear_server(&answer("_IN.2", r#"{"stream":"S","seq":9}"#)), Verdict::Hold(0));
     }
 }
