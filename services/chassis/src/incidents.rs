@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use lastgood_core::incident::{Command, Incident, Recorded, decide, evolve};
 use tokio::time::Instant;
 
-use crate::bus::{AppendError, Appended, Bus, Group, NewEvent, ReadError, Stored};
+use crate::bus::{AppendError, Appended, Bus, Group, NewEvent, ReadError, Stored, again};
 
 pub use error::{ExecuteError, LoadError};
 
@@ -141,11 +141,8 @@ impl Incidents {
             if reached >= sequence || (gone && reached > 0) || (gone && self.passed(sequence).await?) {
                 return Ok(last);
             }
-            if Instant::now() + pause >= deadline {
-                return Err(ReadError::Stale { filter: filter.to_owned(), reached, wanted: sequence });
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(100));
+            let stale = || ReadError::Stale { filter: filter.to_owned(), reached, wanted: sequence };
+            pause = again(pause, deadline).await.ok_or_else(stale)?;
         }
     }
 

@@ -36,6 +36,7 @@ pub use consume::{ConsumerSpec, HandleError, Handler};
 pub use dead::{DeadLetterEntry, REDELIVERY_PREFIX, ReplayError, consumer_of};
 pub use delivery::Delivery;
 pub use objects::{BucketError, Object};
+pub(crate) use read::again;
 pub use read::{ReadError, Stored};
 pub use transport::{Connection, Outgoing, Subscription, Transport, TransportError};
 pub use upkeep::ConsumerState;

@@ -155,11 +155,8 @@ impl Bus {
             if reached >= wanted || wanted < from {
                 return Ok(messages);
             }
-            if Instant::now() + pause >= deadline {
-                return Err(ReadError::Stale { filter: filter.to_owned(), reached, wanted });
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(100));
+            let stale = || ReadError::Stale { filter: filter.to_owned(), reached, wanted };
+            pause = again(pause, deadline).await.ok_or_else(stale)?;
         }
     }
 
@@ -179,11 +176,8 @@ impl Bus {
             if reached >= wanted || wanted < from {
                 return Ok(messages);
             }
-            if Instant::now() + pause >= deadline {
-                return Err(ReadError::Stale { filter: filter.to_owned(), reached, wanted });
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(100));
+            let stale = || ReadError::Stale { filter: filter.to_owned(), reached, wanted };
+            pause = again(pause, deadline).await.ok_or_else(stale)?;
             let next = reached.max(from.saturating_sub(1)) + 1;
             messages.extend(self.read_once(stream, filter, next, deadline).await?);
         }
@@ -303,6 +297,15 @@ impl Bus {
 
 fn away(error: &dyn std::fmt::Display) -> ReadError {
     ReadError::Unavailable(error.to_string())
+}
+
+/// Waits before another try; gives the pause before the next one, or `None` where the deadline comes first.
+pub(crate) async fn again(pause: Duration, deadline: Instant) -> Option<Duration> {
+    if Instant::now() + pause >= deadline {
+        return None;
+    }
+    tokio::time::sleep(pause).await;
+    Some((pause * 2).min(Duration::from_millis(100)))
 }
 
 fn stored(raw: RawMessage) -> Result<Stored, ReadError> {
