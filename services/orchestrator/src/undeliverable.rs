@@ -1,14 +1,12 @@
 //! Messages that the server gave up on, because no service ever reported on them: each becomes a dead letter like those that services give
-//! up on themselves, so that people hear of it and can replay it.
+//! up on themselves, so that people hear of it and can replay it. Our own consumers have no such limit: the chassis counts their deliveries
+//! (`bus::work`). This is for limits that somebody set by hand, and for what an earlier release's consumers left.
 //!
 //! Guarantees: no message is off its consumer without being in the dead-letter stream. Must not: judge what a message is about;
 //! `dead_letters` does.
 
 use async_trait::async_trait;
-use chassis::bus::{Advisory, AdvisoryKind, Bus, Delivery, HandleError, Handler, Stored, decode_advisory};
-use contracts::subjects::streams;
-use contracts::v1::DeadLetter;
-use prost::Message;
+use chassis::bus::{AdvisoryKind, Bus, Delivery, HandleError, Handler, decode_advisory};
 
 /// Handles captured advisories.
 pub struct Undeliverable {
@@ -21,18 +19,6 @@ impl Undeliverable {
     pub const fn new(bus: Bus) -> Self {
         Self { bus }
     }
-}
-
-/// Whether the message is a dead letter that is about a dead letter: one more would be about the same again.
-fn goes_in_circles(advisory: &Advisory, stored: &Stored) -> bool {
-    let is_letter = |subject: &str| subject.starts_with("lastgood.dead.");
-    advisory.stream == streams::DEAD
-        && is_letter(&stored.subject)
-        && DeadLetter::decode(stored.data.clone()).is_ok_and(|letter| is_letter(&letter.subject))
-}
-
-fn reason(advisory: &Advisory) -> String {
-    format!("delivered {} times and never reported on: each time the process ended, or was cut off", advisory.deliveries)
 }
 
 #[async_trait]
@@ -48,36 +34,7 @@ impl Handler for Undeliverable {
             return Ok(());
         }
         let Some(stored) = self.bus.message(stream, sequence).await? else { return Ok(()) };
-        if !goes_in_circles(&advisory, &stored) {
-            self.bus.dead_letter_of(&advisory, &stored, &reason(&advisory)).await?;
-        }
+        self.bus.dead_letter_of(&advisory, &stored, &advisory.never_reported_on()).await?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_letter_about_a_letter_is_the_last_one() {
-        let advisory = Advisory {
-            kind: AdvisoryKind::MaxDeliveries,
-            stream: streams::DEAD.into(),
-            consumer: "notifier-dead-letters".into(),
-            sequence: 7,
-            deliveries: 20,
-            reason: None,
-        };
-        let about = |subject: &str| Stored {
-            subject: "lastgood.dead.executor".into(),
-            sequence: 7,
-            at: jiff::Timestamp::UNIX_EPOCH,
-            headers: async_nats::HeaderMap::default(),
-            data: DeadLetter { subject: subject.into(), ..DeadLetter::default() }.encode_to_vec().into(),
-        };
-        assert!(!goes_in_circles(&advisory, &about("lastgood.alert.alertmanager")));
-        assert!(goes_in_circles(&advisory, &about("lastgood.dead.executor")));
-        assert!(reason(&advisory).contains("20 times"));
     }
 }

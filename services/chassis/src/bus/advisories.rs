@@ -5,6 +5,7 @@
 use contracts::subjects::streams;
 use serde::Deserialize;
 
+use super::work::never_reported_on;
 use super::{ConsumerSpec, Delivery, HandleError};
 
 /// The streams whose consumers are watched.
@@ -34,6 +35,14 @@ pub struct Advisory {
     pub deliveries: u64,
     /// The service's reason, of a terminated one.
     pub reason: Option<String>,
+}
+
+impl Advisory {
+    /// The reason of the dead letter that a message becomes which the server gave up on.
+    #[must_use]
+    pub fn never_reported_on(&self) -> String {
+        never_reported_on(self.deliveries)
+    }
 }
 
 #[derive(Deserialize)]

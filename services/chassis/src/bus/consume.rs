@@ -2,8 +2,9 @@
 //!
 //! Guarantees: a message is acknowledged after its handler succeeded; messages of one key are handled one at a time in the order
 //! of delivery; while a handler runs or waits out an outage the server is told that work is in progress; an outage never counts
-//! towards `max_deliver`; what a handler gave up on is in the dead-letter stream before it is taken off the consumer.
-//! Must not: append anything; handlers do.
+//! towards `max_deliver`; what a handler gave up on, and what ended the process each time, is in the dead-letter stream before it is taken
+//! off the consumer. Must not: append anything; handlers do. Must not leave it to the server to give up on a message either: it does so
+//! with a word that nobody may hear.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -46,10 +47,10 @@ impl ConsumerSpec {
         Self { stream: stream.to_owned(), durable: durable.to_owned(), filters, ack_wait, max_deliver, max_in_flight }
     }
 
-    /// After how many deliveries the server itself gives up, with an advisory: only messages that end the process each time, or
+    /// How many deliveries a message may have before it becomes a dead letter unseen: only messages that end the process each time, or
     /// that no replica reports on, come so far.
-    pub(super) fn deliveries(&self) -> i64 {
-        i64::from(self.max_deliver).saturating_mul(4).max(20)
+    pub(super) fn deliveries(&self) -> u64 {
+        u64::from(self.max_deliver).saturating_mul(4).max(20)
     }
 
     /// The consumer of its replayed dead letters.
@@ -69,7 +70,9 @@ impl ConsumerSpec {
             deliver_policy: DeliverPolicy::All,
             ack_policy: AckPolicy::Explicit,
             ack_wait: self.ack_wait,
-            max_deliver: self.deliveries(),
+            // For ever: what comes too often is judged here (`work`), where it can be kept. The server would drop it with an advisory, which
+            // is sent once and lost when no leader of the stream of advisories hears it.
+            max_deliver: -1,
             // Messages that are left alone or wait for their retry stay pending; they must not keep the others from coming.
             max_ack_pending: i64::try_from(self.max_in_flight).unwrap_or(i64::MAX).saturating_add(10_000),
             ..pull::Config::default()
@@ -225,5 +228,6 @@ mod tests {
         assert_eq!((one.filter_subject.as_str(), one.filter_subjects.len()), ("a", 0));
         let two = ConsumerSpec::new(streams::INCIDENTS, "executor", vec!["a".into(), "b".into()]).config();
         assert_eq!((two.filter_subject.as_str(), two.filter_subjects.len()), ("", 2));
+        assert_eq!(one.max_deliver, -1, "the server never gives up on a message");
     }
 }

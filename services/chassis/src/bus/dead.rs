@@ -1,7 +1,8 @@
 //! Dead letters: what could not be decoded or processed, kept for people with its reason.
 //!
-//! Guarantees: a dead letter holds the whole message; replaying one wakes the consumer that gave it up, with the original's
-//! subject, sequence and time, and appends nothing to the original's stream. Must not: decide that a message is dead.
+//! Guarantees: a dead letter holds the whole message, or where that is too large for one its place in its stream; replaying one wakes the
+//! consumer that gave it up, with the original's subject, sequence and time, and appends nothing to the original's stream; there is no letter
+//! about a letter about a letter. Must not: decide that a message is dead.
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,13 @@ const STREAM: &str = "Lastgood-Original-Stream";
 const SEQUENCE: &str = "Lastgood-Original-Sequence";
 const LETTER: &str = "Lastgood-Dead-Letter";
 const TIME: &str = "Lastgood-Original-Time";
+/// How many bytes the message has that a letter had no room for.
+const LEFT_OUT: &str = "Lastgood-Left-Out";
+
+/// What a letter may weigh; nats-server takes 1 MiB with headers.
+const LETTER_BYTES: usize = 1_000_000;
+/// What a reason may have of that: it may quote what is damaged.
+const REASON_BYTES: usize = 4096;
 
 /// A dead letter in its stream.
 #[derive(Debug, Clone)]
@@ -76,6 +84,10 @@ impl Bus {
 
     /// The delivering sequence is part of its name, so that a replay that fails again is a dead letter again.
     async fn store_letter(&self, letter: v1::DeadLetter, delivered_sequence: u64) -> Result<(), AppendError> {
+        if goes_in_circles(&letter) {
+            tracing::error!(consumer = consumer_of(&letter), reason = letter.reason, "no letter about a letter about a letter");
+            return Ok(());
+        }
         let durable = letter.headers.get(CONSUMER).cloned().unwrap_or_default();
         let mut envelope = envelope_headers(&self.envelope(self.ids().event(), "lastgood.v1.DeadLetter"));
         let id = format!("{durable}/{}/{}/{delivered_sequence}", letter.stream, letter.sequence);
@@ -99,7 +111,7 @@ impl Bus {
     pub async fn replay(&self, sequence: u64) -> Result<(), ReplayError> {
         let stored = self.message(streams::DEAD, sequence).await?;
         let entry = stored.as_ref().and_then(entry).ok_or(ReplayError::NoSuchLetter { sequence })?;
-        let letter = entry.letter;
+        let letter = self.whole(entry.letter, sequence).await?;
         let get = |name: &str| letter.headers.get(name).cloned().ok_or(ReplayError::NoSuchLetter { sequence });
         let (durable, time) = (get(CONSUMER)?, get(TIME)?);
         let mut headers = HeaderMap::new();
@@ -117,27 +129,51 @@ impl Bus {
         self.store(redelivery(&letter.service, &durable), headers, letter.data.into()).await?;
         Ok(())
     }
+
+    /// The letter with what it had no room for, from where its message still is.
+    async fn whole(&self, mut letter: v1::DeadLetter, sequence: u64) -> Result<v1::DeadLetter, ReplayError> {
+        if !letter.headers.contains_key(LEFT_OUT) {
+            return Ok(letter);
+        }
+        let stored = self.message(&letter.stream, letter.sequence).await?.ok_or(ReplayError::Gone { sequence })?;
+        letter.headers.extend(headers_of(&stored).filter(|(name, _)| !name.starts_with("Lastgood-")));
+        letter.data = stored.data.to_vec();
+        Ok(letter)
+    }
+}
+
+/// Whether it is about a letter that is itself about a letter: whoever gives up one letter after another would never end.
+fn goes_in_circles(letter: &v1::DeadLetter) -> bool {
+    let is_letter = |subject: &str| subject.starts_with("lastgood.dead.");
+    letter.stream == streams::DEAD
+        && is_letter(&letter.subject)
+        && v1::DeadLetter::decode(letter.data.as_slice()).is_ok_and(|inner| is_letter(&inner.subject))
+}
+
+fn headers_of(stored: &Stored) -> impl Iterator<Item = (String, String)> + '_ {
+    stored.headers.iter().filter_map(|(name, values)| Some((name.to_string(), values.first()?.to_string())))
 }
 
 fn letter(service: &str, durable: &str, stream: &str, stored: &Stored, reason: &str) -> v1::DeadLetter {
-    let mut headers: BTreeMap<String, String> = BTreeMap::new();
-    for (name, values) in stored.headers.iter() {
-        if let Some(value) = values.first() {
-            headers.insert(name.to_string(), value.to_string());
-        }
-    }
     let durable = durable.strip_suffix(REDELIVERY_SUFFIX).unwrap_or(durable);
+    let mut headers: BTreeMap<String, String> = headers_of(stored).collect();
     headers.insert(CONSUMER.to_owned(), durable.to_owned());
     headers.insert(TIME.to_owned(), stored.at.to_string());
-    v1::DeadLetter {
+    let mut letter = v1::DeadLetter {
         service: service.to_owned(),
         stream: stream.to_owned(),
         sequence: stored.sequence,
         subject: stored.subject.clone(),
-        reason: reason.to_owned(),
+        reason: reason[..reason.floor_char_boundary(REASON_BYTES)].to_owned(),
         headers,
         data: stored.data.to_vec(),
+    };
+    if letter.encoded_len() > LETTER_BYTES {
+        letter.headers.retain(|name, _| [CONSUMER, TIME].contains(&name.as_str()));
+        letter.headers.insert(LEFT_OUT.to_owned(), stored.data.len().to_string());
+        letter.data.clear();
     }
+    letter
 }
 
 /// The service that a durable belongs to, by the convention of its name (`<service>` or `<service>-<what>`).
@@ -158,6 +194,12 @@ pub enum ReplayError {
     /// There is none at this sequence.
     #[error("there is no dead letter {sequence}")]
     NoSuchLetter {
+        /// Which was asked for.
+        sequence: u64,
+    },
+    /// It had no room for its message, and that is not in its stream any more.
+    #[error("dead letter {sequence} had no room for its message, which is gone by now")]
+    Gone {
         /// Which was asked for.
         sequence: u64,
     },
@@ -185,6 +227,32 @@ fn entry(stored: &Stored) -> Option<DeadLetterEntry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn stored(subject: &str, data: Vec<u8>) -> Stored {
+        let (headers, at) = (HeaderMap::default(), jiff::Timestamp::UNIX_EPOCH);
+        Stored { subject: subject.to_owned(), sequence: 7, at, headers, data: data.into() }
+    }
+
+    #[test]
+    fn a_letter_about_a_letter_is_the_last_one() {
+        let about = |subject: &str| {
+            let inner = v1::DeadLetter { subject: subject.to_owned(), ..v1::DeadLetter::default() };
+            let stored = stored("lastgood.dead.executor", inner.encode_to_vec());
+            goes_in_circles(&letter("notifier", "notifier-dead-letters", streams::DEAD, &stored, "no"))
+        };
+        assert!(!about("lastgood.alert.alertmanager"));
+        assert!(about("lastgood.dead.executor"));
+    }
+
+    #[test]
+    fn a_letter_fits_into_a_message_whatever_it_is_about() {
+        let (huge, reason) = (vec![b'x'; 1 << 20], "ö".repeat(1 << 20));
+        let cut = letter("executor", "executor", streams::INCIDENTS, &stored("s", huge), &reason);
+        assert!(cut.encoded_len() < 2 * REASON_BYTES && cut.data.is_empty());
+        assert_eq!(cut.headers.get(LEFT_OUT).map(String::as_str), Some("1048576"));
+        let whole = letter("executor", "executor", streams::INCIDENTS, &stored("s", vec![b'x'; 900_000]), "no");
+        assert!(whole.data.len() == 900_000 && !whole.headers.contains_key(LEFT_OUT));
+    }
 
     #[test]
     fn a_durable_names_its_service() {

@@ -18,7 +18,7 @@ use super::work::{Done, Work};
 use super::{ConsumerSpec, Delivery};
 
 /// How long the server keeps a pull. While it does, it goes on delivering what is in hand here into a connection through which nothing
-/// comes any more, once an ack wait, and counts that towards its own limit of deliveries: five or six times, not fifty.
+/// comes any more, once an ack wait, and counts that as deliveries, of which a message may have so many: five or six times, not fifty.
 const EXPIRES: Duration = Duration::from_secs(30);
 /// How often it says that the pull is still there.
 const HEARTBEAT: Duration = Duration::from_secs(10);

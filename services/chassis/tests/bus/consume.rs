@@ -287,6 +287,113 @@ async fn a_long_handler_keeps_its_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_ever_reports_on_stays_until_it_is_a_dead_letter() {
+    let nats = nats().await;
+    let bus = bus(&nats.url()).await;
+    let sequence = append(&bus, &incident(&bus, "web"), 0, &[ready(1)]).await;
+    // Process after process dies over it before it can say a word; their release had a limit of its own on the server.
+    let stream = jetstream(&bus).get_stream(streams::INCIDENTS).await.unwrap();
+    let config = async_nats::jetstream::consumer::pull::Config {
+        durable_name: Some("silent".into()),
+        filter_subject: subjects::ALL_INCIDENTS.into(),
+        ack_wait: Duration::from_millis(50),
+        max_deliver: 50,
+        ..Default::default()
+    };
+    let silent = stream.create_consumer(config).await.unwrap();
+    let mut messages = silent.messages().await.unwrap();
+    let mut delivered = 0;
+    while delivered < 21 {
+        let message = tokio::time::timeout(PATIENCE, futures::StreamExt::next(&mut messages)).await.unwrap().unwrap().unwrap();
+        delivered = message.info().unwrap().delivered;
+    }
+    drop(messages);
+    let (life, notes) = (Lifecycle::default(), Notes::new(Duration::ZERO, decoding));
+    bus.consume(ConsumerSpec { ack_wait: Duration::from_secs(1), ..spec("silent") }, notes.clone(), &life);
+    let letters = wait::until("the dead letter", PATIENCE, || async {
+        bus.dead_letters().await.ok().filter(|letters| !letters.is_empty())
+    });
+    let letters = letters.await.unwrap();
+    assert_eq!((letters.len(), letters[0].letter.sequence), (1, sequence));
+    assert!(letters[0].letter.reason.contains("never reported on"), "{}", letters[0].letter.reason);
+    assert_eq!(notes.tries.load(Ordering::SeqCst), 0, "it was not let near this process");
+    assert_eq!(stream.consumer_info("silent").await.unwrap().config.max_deliver, -1, "the server's own limit is gone");
+    bus.replay(letters[0].sequence).await.unwrap();
+    notes.wait_for(1).await;
+    end(&life).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_the_process_each_time_is_a_dead_letter_and_takes_nobody_along() {
+    /// Ends the process over one message, before it is done with any other.
+    struct Fragile(Mutex<Lifecycle>, Arc<Notes>);
+    #[async_trait]
+    impl Handler for Fragile {
+        async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+            if delivery.incident()?.0.workload.name != "poison" {
+                return self.1.handle(delivery).await;
+            }
+            self.0.lock().unwrap().hard().cancel();
+            self.0.lock().unwrap().stop();
+            std::future::pending().await
+        }
+    }
+    let nats = nats().await;
+    let bus = bus(&nats.url()).await;
+    let names = ["before", "poison", "after"];
+    for name in names {
+        append(&bus, &incident(&bus, name), 0, &[ready(1)]).await;
+    }
+    let notes = Notes::new(Duration::from_millis(50), decoding);
+    let mut crashes = 0;
+    loop {
+        let life = Lifecycle::default();
+        bus.consume(spec("fragile"), Arc::new(Fragile(Mutex::new(life.clone()), notes.clone())), &life);
+        let stopping = life.stopping();
+        let ended = wait::until("a crash or the end", PATIENCE, || async {
+            let idle = async { bus.dead_letters().await.is_ok_and(|letters| !letters.is_empty()) && notes.count() == 2 };
+            if stopping.is_cancelled() { Some(true) } else { idle.await.then_some(false) }
+        });
+        if !ended.await.unwrap() {
+            end(&life).await;
+            break;
+        }
+        let _ = life.run_until_done().await;
+        crashes += 1;
+        assert!(crashes <= 20, "it goes on for ever");
+    }
+    let letters = bus.dead_letters().await.unwrap();
+    let workloads: Vec<_> =
+        letters.iter().map(|entry| IncidentSubject::parse(&entry.letter.subject).unwrap().0.workload.name).collect();
+    assert_eq!((workloads, crashes), (vec!["poison".to_owned()], 20));
+    assert_eq!(notes.count(), 2, "its neighbours were handled, once each");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_too_large_for_a_letter_is_replayed_from_where_it_is() {
+    let nats = nats().await;
+    let bus = bus(&nats.url()).await;
+    let mended = Arc::new(AtomicBool::new(false));
+    let now = mended.clone();
+    let behaviour = move |delivery: &Delivery| match (now.load(Ordering::SeqCst), delivery.stored.data.len()) {
+        (true, 1_040_000) => Ok(()),
+        (_, length) => Err(HandleError::dead(format!("{length} bytes are too many"))),
+    };
+    let (life, notes) = (Lifecycle::default(), Notes::new(Duration::ZERO, behaviour));
+    bus.consume(spec("large"), notes.clone(), &life);
+    raw(&bus, &incident(&bus, "web"), 0, "pods_ready", &vec![b'x'; 1_040_000]).await;
+    let letters = wait::until("the dead letter", PATIENCE, || async {
+        bus.dead_letters().await.ok().filter(|letters| !letters.is_empty())
+    });
+    let letters = letters.await.unwrap();
+    assert!(letters[0].letter.data.is_empty() && letters[0].letter.reason == "1040000 bytes are too many");
+    mended.store(true, Ordering::SeqCst);
+    bus.replay(letters[0].sequence).await.unwrap();
+    notes.wait_for(1).await;
+    end(&life).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn advisories_are_captured() {
     struct Advised(Mutex<Vec<Advisory>>);
     #[async_trait]
