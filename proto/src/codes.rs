@@ -87,6 +87,8 @@ codes! {
         WriteRefused = "write_refused",
         /// The pause switch was turned on after an attempt was begun and before its write was seen.
         Paused = "paused",
+        /// The intent of the first attempt was stored after the plan's `not_after`: the executor's clock is behind. Nothing was written.
+        PlanExpired = "plan_expired",
         /// The executor did not report within the deadline.
         ExecutorSilent = "executor_silent",
         /// Smoke tests fail on the restored version.

@@ -194,8 +194,12 @@ impl Incidents {
 
     /// The last sequence of a workload's filter, for an append that opens an incident together with other facts.
     pub async fn expected(&self, workload: &WorkloadRef) -> Result<u64, ReadError> {
-        let last = self.bus.last(streams::INCIDENTS, &subjects::workload_filter(workload)).await?;
-        Ok(last.map_or(0, |stored| stored.sequence))
+        Ok(self.last_of(workload).await?.map_or(0, |stored| stored.sequence))
+    }
+
+    /// The last fact of a workload, of whichever incident, as the stream stored it.
+    pub async fn last_of(&self, workload: &WorkloadRef) -> Result<Option<Stored>, ReadError> {
+        self.bus.last(streams::INCIDENTS, &subjects::workload_filter(workload)).await
     }
 
     /// Loads, decides and appends; again from the start when somebody else was faster.

@@ -3,7 +3,7 @@
 //! Guarantees: a write is only ever the answer when an intent names this very uid, generation and template; a change that is not
 //! ours, as the annotations tell, is never written over; replicas and status never supersede. Must not: do I/O, or read a clock.
 
-use contracts::{HaltReason, IncidentId};
+use contracts::{FailureReason, HaltReason, IncidentId};
 use jiff::Timestamp;
 use lastgood_core::incident::{Incident, acting_until};
 use lastgood_core::template;
@@ -105,8 +105,13 @@ pub enum Step {
         /// For people.
         detail: String,
     },
-    /// It was begun, and its deadline has passed without a write: none may come any more.
-    GiveUp,
+    /// It was begun, and nothing was written: none may come any more.
+    GiveUp {
+        /// Why.
+        reason: FailureReason,
+        /// For people.
+        detail: String,
+    },
 }
 
 /// The next step of an incident that is planned or acted on; `None` when it has no usable plan.
@@ -151,9 +156,19 @@ pub fn next_step(incident: &Incident, id: IncidentId, seen: Seen<'_>, now: Times
 }
 
 fn before_the_write(incident: &Incident, live: &Live, not_after: Option<Timestamp>, now: Timestamp) -> Step {
+    // By the clock that stamped the intent, which is the log's: ours may be behind.
+    let begun_late = not_after.zip(incident.attempts.first()).filter(|(not_after, first)| first.at > *not_after);
+    if let Some((not_after, first)) = begun_late {
+        let detail =
+            format!("nothing was written: the plan was to be begun by {not_after}, and its intent was stored at {}", first.at);
+        return Step::GiveUp { reason: FailureReason::PlanExpired, detail };
+    }
     match incident.attempts.last().map(|attempt| &attempt.intent) {
         // People have been told, or are about to be; what was planned then is stale knowledge by now.
-        Some(_) if acting_until(incident).is_some_and(|until| now >= until) => Step::GiveUp,
+        Some(_) if acting_until(incident).is_some_and(|until| now >= until) => {
+            let detail = "nothing was written by the deadline".to_owned();
+            Step::GiveUp { reason: FailureReason::PodsNotReady, detail }
+        }
         Some(intent) if intent.workload_generation == live.generation => Step::Write(intent.attempt),
         // Only the generation moved: an autoscaler, or somebody's change of replicas.
         Some(intent) => Step::Intend(intent.attempt + 1),

@@ -145,10 +145,29 @@ fn an_expired_plan_is_not_begun_but_a_begun_one_goes_on() {
 }
 
 #[test]
+fn a_plan_that_was_begun_too_late_by_the_logs_clock_is_not_written_whatever_our_clock_says() {
+    let ours = "2026-11-22T00:01:00Z";
+    let begun_at = |at: &str| {
+        let mut incident = incident(&[5, 6]);
+        incident.attempts[0].at = at.parse().unwrap();
+        incident
+    };
+    assert_eq!(step_at(&begun_at("2026-11-22T00:02:00Z"), Some(&bad(6)), false, ours), Step::Write(2), "the first one counts");
+    let step = step_at(&begun_at("2026-11-22T00:02:01Z"), Some(&bad(6)), false, ours);
+    assert!(matches!(step, Step::GiveUp { reason: FailureReason::PlanExpired, .. }), "{step:?}");
+    let written = step_at(&begun_at("2026-11-22T00:02:01Z"), Some(&good(INC, 1)), false, ours);
+    assert_eq!(written, Step::Watch(2), "what is in place is reported");
+}
+
+#[test]
 fn after_the_deadline_nothing_is_written() {
     let late = "2026-11-22T00:10:00Z";
-    assert_eq!(step_at(&incident(&[5]), Some(&bad(5)), false, late), Step::GiveUp, "it was down between intent and write");
-    assert_eq!(step_at(&incident(&[5]), Some(&bad(6)), false, late), Step::GiveUp);
+    let given_up = |generation| match step_at(&incident(&[5]), Some(&bad(generation)), false, late) {
+        Step::GiveUp { reason, .. } => Some(reason),
+        _ => None,
+    };
+    assert_eq!(given_up(5), Some(FailureReason::PodsNotReady), "it was down between intent and write");
+    assert_eq!(given_up(6), Some(FailureReason::PodsNotReady));
     assert_eq!(step_at(&incident(&[5]), Some(&good(INC, 1)), false, late), Step::Watch(1), "what is in place is reported");
 }
 

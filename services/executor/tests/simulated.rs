@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::Clock;
 use contracts::{Fact, v1};
 use executor::cluster::Kind;
 use executor::strategies::{INCIDENT, ROLLED_BACK_BY, STATUS};
@@ -96,6 +98,34 @@ async fn an_expired_plan_and_a_refused_dry_run_write_nothing() {
     assert_eq!(halted.reason, "dry_run_refused");
     assert!(halted.detail.contains("selector") || halted.detail.contains("label"), "the server's words: {}", halted.detail);
     assert!(world.our_writes("web").is_empty() && world.our_writes("other").is_empty());
+}
+
+/// A clock that is an hour behind.
+#[derive(Debug)]
+struct Behind(Arc<dyn Clock>);
+
+impl Clock for Behind {
+    fn now(&self) -> jiff::Timestamp {
+        self.0.now() - jiff::SignedDuration::from_hours(1)
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_behind_begins_no_plan_that_has_expired() {
+    let mut world = World::simulated().await;
+    world.deploy("web", "v1", 1).await;
+    let good = world.rolled_out("web", "v1").await;
+    world.deploy("web", "v2-failing", 1).await;
+    let a_minute_ago = contracts::time::to_proto(world.clock.now() - jiff::SignedDuration::from_mins(1));
+    let subject = world.plan("web", &good, |plan| plan.not_after = Some(a_minute_ago)).await;
+    world.clock = Arc::new(Behind(Arc::clone(&world.clock)));
+    world.start_executor();
+    world.announce(&subject).await;
+    let Fact::RollbackFailed(failed) = world.fact(&subject, "rollback_failed").await else { panic!() };
+    assert_eq!(failed.reason, "plan_expired");
+    assert!(failed.detail.contains("nothing was written"), "{failed:?}");
+    assert!(world.our_writes("web").is_empty());
+    assert_eq!(world.deployment("web").await["spec"]["template"]["metadata"]["labels"]["version"], "v2-failing");
 }
 
 #[tokio::test]

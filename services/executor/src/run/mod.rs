@@ -11,7 +11,7 @@ mod write;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::bus::{AppendError, Appended, Delivery, HandleError, Handler};
+use chassis::bus::{AppendError, Appended, Delivery, HandleError, Handler, Stored};
 use chassis::incidents::{ExecuteError, Executed, Incidents};
 use chassis::{Bus, Clock, ConsumerSpec, Lifecycle};
 use contracts::subjects::{cluster_facts_of_type, streams};
@@ -139,6 +139,14 @@ impl Executor {
 }
 
 impl Case {
+    /// When the stream stored the intent that was appended last: what was folded here has our own clock's time.
+    fn stored(&mut self, last: Option<&Stored>) {
+        let intent = last.filter(|last| last.event_type() == "rollback_started");
+        if let (Some(intent), Some(attempt)) = (intent, self.incident.attempts.last_mut()) {
+            attempt.at = intent.at;
+        }
+    }
+
     /// Folds what was just appended, which saves a read.
     fn take(&mut self, facts: &[Fact], appended: &Appended, at: Timestamp) {
         for (sequence, fact) in (appended.first..).zip(facts) {

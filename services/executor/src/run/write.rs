@@ -102,10 +102,16 @@ impl Executor {
             let log = async {
                 // The intent's own append finds out before the first one.
                 let begun = case.incident.attempt() > 0;
-                if begun { self.incidents.expected(&case.subject.workload).await } else { Ok(case.expected) }
+                if !begun {
+                    return Ok((case.expected, None));
+                }
+                let last = self.incidents.last_of(&case.subject.workload).await?;
+                Ok::<_, HandleError>((last.as_ref().map_or(0, |last| last.sequence), last))
             };
             let (live, paused, last) = tokio::join!(read, self.paused(&case.subject.workload.cluster), log);
-            if last? == case.expected {
+            let (sequence, last) = last?;
+            if sequence == case.expected {
+                case.stored(last.as_ref());
                 return match live {
                     Ok(live) => Ok((live, paused?)),
                     Err(error) => Err(self.unreachable(case, error).await?),
@@ -143,9 +149,8 @@ impl Executor {
                 self.supersede(case, what, detail, generation).await?;
                 Ok(Next::End)
             }
-            (Step::GiveUp, _) => {
-                let detail = "nothing was written by the deadline".to_owned();
-                self.fail_unseen(case, FailureReason::PodsNotReady, detail).await?;
+            (Step::GiveUp { reason, detail }, _) => {
+                self.fail_unseen(case, reason, detail).await?;
                 Ok(Next::End)
             }
             (Step::Halt { reason, detail }, _) => self.halt(case, reason, detail).await,

@@ -113,7 +113,7 @@ impl System {
             }
             Step::Supersede { what, .. } => Act::Supersede(what),
             Step::Halt { reason, .. } => Act::Halt(reason.code()),
-            Step::GiveUp => Act::GiveUp(NOT_READY),
+            Step::GiveUp { reason, .. } => Act::GiveUp(reason.code()),
         })
     }
 
