@@ -16,6 +16,9 @@ pub(super) const EXPLICIT: &str = "lastgood_workload";
 /// The label or annotation that opts an alert out.
 pub(super) const IGNORE: &str = "lastgood_ignore";
 
+/// Characters of a value that a dismissal quotes.
+const QUOTED: usize = 100;
+
 /// One guess at where an alert belongs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Clue {
@@ -57,11 +60,13 @@ pub fn clues(rules: &Rules, source: &str, labels: &Map, annotations: &Map) -> Re
         return explicit(text, subject.namespace).map(|clue| vec![clue]);
     }
     let Some(namespace) = subject.namespace else {
-        return Err(Dismissal::new(DismissReason::NoWorkload, format!("no label `namespace`, and no `{EXPLICIT}`")));
+        let detail = format!("no label `namespace` that can be a Kubernetes name, and no `{EXPLICIT}`");
+        return Err(Dismissal::new(DismissReason::NoWorkload, detail));
     };
     let found = subject.clues(namespace);
     if found.is_empty() {
-        let detail = "no label names a workload (deployment, statefulset, daemonset, replicaset, pod, service, container)";
+        let detail =
+            "no label can be the name of a workload (deployment, statefulset, daemonset, replicaset, pod, service, container)";
         return Err(Dismissal::new(DismissReason::NoWorkload, format!("{detail}, and no `{EXPLICIT}`")));
     }
     Ok(found)
@@ -71,7 +76,9 @@ fn other_cluster(rules: &Rules, source: &str, labels: &Map) -> Result<(), Dismis
     let Some(label) = &rules.cluster_label else { return Ok(()) };
     match labels.get(label) {
         Some(cluster) if *cluster == rules.cluster => Ok(()),
-        Some(cluster) => Err(Dismissal::new(DismissReason::OtherCluster, format!("its label `{label}` says `{cluster}`"))),
+        Some(cluster) => {
+            Err(Dismissal::new(DismissReason::OtherCluster, format!("its label `{label}` says `{}`", quoted(cluster))))
+        }
         None if source == "rollout" => Ok(()),
         None => Err(Dismissal::new(
             DismissReason::OtherCluster,
@@ -81,7 +88,7 @@ fn other_cluster(rules: &Rules, source: &str, labels: &Map) -> Result<(), Dismis
 }
 
 fn explicit(text: &str, namespace: Option<&str>) -> Result<Clue, Dismissal> {
-    let bad = |why: &str| Dismissal::new(DismissReason::NoWorkload, format!("`{EXPLICIT}: {text}`: {why}"));
+    let bad = |why: &str| Dismissal::new(DismissReason::NoWorkload, format!("`{EXPLICIT}: {}`: {why}", quoted(text)));
     let parts: Vec<&str> = text.split('/').map(str::trim).collect();
     let (namespace, kind, name) = match parts.as_slice() {
         [name] => (namespace, "deployment", *name),
@@ -95,6 +102,14 @@ fn explicit(text: &str, namespace: Option<&str>) -> Result<Clue, Dismissal> {
         return Err(bad("that can't be a Kubernetes name"));
     }
     Ok(Clue::Explicit(kind, namespace.to_owned(), name.to_owned()))
+}
+
+/// As much of a value as is worth telling.
+fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTED) {
+        Some((cut, _)) => format!("{}… ({} bytes)", &text[..cut], text.len()),
+        None => text.to_owned(),
+    }
 }
 
 /// Whether the API server would take this as a name; also keeps labels from being put into paths that they don't belong in.
@@ -211,6 +226,23 @@ mod tests {
         }
         let nowhere = clues(&Rules::default(), "x", &map("lastgood_workload=web"), &Map::new()).unwrap_err();
         assert!(nowhere.detail.contains("no namespace"));
+    }
+
+    #[test]
+    fn a_value_of_a_megabyte_is_no_name_and_is_not_quoted_in_full() {
+        let huge = "x".repeat(1 << 20);
+        for labels in ["namespace=HUGE deployment=web", "namespace=shop deployment=HUGE", "namespace=shop pod=HUGE service=HUGE"]
+        {
+            assert_eq!(read(&labels.replace("HUGE", &huge)), Err(DismissReason::NoWorkload), "{labels}");
+        }
+        let web = map("namespace=shop deployment=web");
+        let explicit = [(EXPLICIT.to_owned(), huge.clone())].into();
+        let dismissal = clues(&Rules::default(), "x", &web, &explicit).unwrap_err();
+        assert!(dismissal.detail.ends_with("xx… (1048576 bytes)`: that can't be a Kubernetes name"), "{}", dismissal.detail);
+        assert!(dismissal.detail.len() < 200);
+        let rules = Rules { cluster: "eu".into(), cluster_label: Some("cluster".into()) };
+        let dismissal = clues(&rules, "x", &[("cluster".to_owned(), huge)].into(), &Map::new()).unwrap_err();
+        assert!(dismissal.reason == DismissReason::OtherCluster && dismissal.detail.len() < 200, "{}", dismissal.detail);
     }
 
     #[test]

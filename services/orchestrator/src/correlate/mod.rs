@@ -14,6 +14,9 @@ use crate::cluster::{Kind, LookupError, Object};
 pub use clue::{Clue, Rules, clues};
 pub use resolve::{Workload, resolve};
 
+/// What a dismissal says at most, in characters: it quotes labels, which may have megabytes.
+const DETAIL: usize = 500;
+
 /// Why an alert leads to no workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dismissal {
@@ -25,7 +28,12 @@ pub struct Dismissal {
 
 impl Dismissal {
     fn new(reason: DismissReason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        let mut detail = detail.into();
+        if let Some((cut, _)) = detail.char_indices().nth(DETAIL) {
+            detail.truncate(cut);
+            detail.push('…');
+        }
+        Self { reason, detail }
     }
 }
 

@@ -1,7 +1,8 @@
 //! `promql: {query, max | min | equals}`: a value in Prometheus is within bounds.
 //!
 //! Guarantees: the result must be exactly one finite sample or scalar; an empty one, several, NaN, infinity, an error or no
-//! answer are no data, which is never healthy. Names are put into the query as escaped PromQL strings.
+//! answer are no data, which is never healthy. Names are put into the query as escaped PromQL strings; no label of an alert ever is. A query
+//! is of bounded length, as it is written and as it is sent.
 //! Must not: decide what a query means; a lookback that still covers the bad version makes it fail until it has passed.
 
 use std::sync::Arc;
@@ -24,6 +25,11 @@ pub const KIND: Kind = Kind {
     aimed: false,
     read,
 };
+
+/// What a query may have as it is written, in bytes: an annotation may be a quarter of a megabyte.
+const WRITTEN: usize = 8 * 1024;
+/// What it may have as it is sent, each placeholder replaced by a name, in bytes.
+const SENT: usize = 32 * 1024;
 
 #[derive(Debug)]
 struct PromQl {
@@ -68,6 +74,9 @@ fn pieces(query: &str) -> Result<Vec<Piece>, String> {
     if query.trim().is_empty() {
         return Err("is empty".to_owned());
     }
+    if query.len() > WRITTEN {
+        return Err(format!("has {} bytes; at most {WRITTEN} may be", query.len()));
+    }
     let mut pieces = Vec::new();
     let mut rest = query;
     while let Some((before, after)) = rest.split_once("{{") {
@@ -106,14 +115,19 @@ fn escaped(text: &str) -> String {
     out
 }
 
-fn compose(pieces: &[Piece], workload: &WorkloadRef) -> String {
+/// The query as it is sent, or why it is not.
+fn compose(pieces: &[Piece], workload: &WorkloadRef) -> Result<String, String> {
     let text = |piece: &Piece| match piece {
         Piece::Text(text) => text.clone(),
         Piece::Namespace => escaped(&workload.namespace),
         Piece::Name => escaped(&workload.name),
         Piece::Kind => escaped(&workload.kind),
     };
-    pieces.iter().map(text).collect()
+    let query: String = pieces.iter().map(text).collect();
+    if query.len() > SENT {
+        return Err(format!("the query has {} bytes with the names in it; at most {SENT} are asked", query.len()));
+    }
+    Ok(query)
 }
 
 impl Bounds {
@@ -158,7 +172,10 @@ fn value(data: &Data) -> Result<f64, String> {
 impl Probe for PromQl {
     async fn try_once(&self, scene: &Scene<'_>) -> Try {
         let Some(prometheus) = &scene.tools.prometheus else { return Try::new(Outcome::NoData, UNCONFIGURED) };
-        let query = compose(&self.query, scene.workload);
+        let query = match compose(&self.query, scene.workload) {
+            Ok(query) => query,
+            Err(why) => return Try::new(Outcome::NoData, why),
+        };
         match tokio::time::timeout(scene.timeout, prometheus.query(&query)).await {
             Ok(Ok(data)) => value(&data).map_or_else(|why| Try::new(Outcome::NoData, why), |value| self.bounds.judge(value)),
             Ok(Err(error)) => Try::new(Outcome::NoData, format!("Prometheus: {error}")),
@@ -184,11 +201,25 @@ mod tests {
     #[test]
     fn names_are_put_in_as_escaped_strings() {
         let query = pieces(r#"up{namespace="{{namespace}}",d='{{ name }}',k="{{kind}}"}"#).unwrap();
-        assert_eq!(compose(&query, &workload("web")), r#"up{namespace="shop",d='web',k="Deployment"}"#);
-        assert_eq!(compose(&query, &workload("a\"'\\\n")), r#"up{namespace="shop",d='a\x22\x27\\\n',k="Deployment"}"#);
+        let composed = |name: &str| compose(&query, &workload(name)).unwrap();
+        assert_eq!(composed("web"), r#"up{namespace="shop",d='web',k="Deployment"}"#);
+        assert_eq!(composed("a\"'\\\n"), r#"up{namespace="shop",d='a\x22\x27\\\n',k="Deployment"}"#);
         assert!(pieces("up{{node}}").unwrap_err().contains("unknown placeholder `{{node}}`"));
         assert!(pieces("up{{name").is_err());
         assert!(pieces("  ").is_err());
+    }
+
+    #[test]
+    fn a_query_is_bounded_as_it_is_written_and_as_it_is_sent() {
+        let long = "x".repeat(WRITTEN + 1);
+        assert_eq!(pieces(&long).unwrap_err(), "has 8193 bytes; at most 8192 may be");
+        assert_eq!(compose(&pieces(&long[1..]).unwrap(), &workload("web")).unwrap().len(), WRITTEN);
+        let once = pieces(r#"up{d="{{name}}"}"#).unwrap();
+        let why = compose(&once, &workload(&"x".repeat(1 << 20))).unwrap_err();
+        assert!(why.contains("1048584 bytes") && why.len() < 100, "{why}");
+        let often = pieces(&"{{name}}".repeat(WRITTEN / 8)).unwrap();
+        assert!(compose(&often, &workload("web")).is_ok());
+        assert!(compose(&often, &workload(&"x".repeat(253))).is_err());
     }
 
     #[test]
