@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         full::the_incidents_are_full_when_an_alert_comes,
         full::the_incidents_fill_in_the_middle_of_a_rollback,
         full::the_alerts_are_full,
+        letters::what_cannot_be_processed_is_told_of_and_replayed,
         cluster::the_api_server_away_around_the_write,
         cluster::the_api_server_away_in_the_middle_of_the_rollback,
         cluster::the_api_server_away_while_it_is_verified,

@@ -8,12 +8,16 @@ use std::fmt::Write as _;
 
 use chassis::bus::{Bus, DeadLetterEntry, ReadError, ReplayError, consumer_of};
 use clap::{Subcommand, ValueEnum};
+use contracts::v1::AlertNotification;
 use contracts::{Fact, IncidentSubject, LedgerFact, OccurrenceFact};
 use jiff::Timestamp;
+use prost::Message as _;
 use serde_json::{Value, json};
 
 /// Characters of a reason in the list.
 const SHORT: usize = 120;
+/// Bytes of a message that people are shown.
+const BYTES: usize = 256;
 
 /// What can be asked.
 #[derive(Debug, Clone, Subcommand)]
@@ -195,8 +199,10 @@ fn show(letter: &Letter, output: Output) -> String {
     for (name, value) in &inner.headers {
         let _ = writeln!(text, "header       {}: {}", visible(name), visible(value));
     }
+    let bytes = &inner.data[..inner.data.len().min(BYTES)];
+    let cut = if bytes.len() < inner.data.len() { "… (all of them with --output json)" } else { "" };
     let _ =
-        write!(text, "data         {} bytes: {}\ndecoded      {}", inner.data.len(), hex::encode(&inner.data), decoded(letter));
+        write!(text, "data         {} bytes: {}{cut}\ndecoded      {}", inner.data.len(), hex::encode(bytes), decoded(letter));
     text
 }
 
@@ -233,9 +239,24 @@ fn decoded(letter: &Letter) -> String {
         Some("incident") => Fact::decode(event_type, data).map(|fact| format!("{fact:?}")),
         Some("occurrence") => OccurrenceFact::decode(event_type, data).map(|fact| format!("{fact:?}")),
         Some("ledger" | "switch") => LedgerFact::decode(event_type, data).map(|fact| format!("{fact:?}")),
+        Some("alert") => return alert(data),
         _ => return "(not a fact)".to_owned(),
     };
     read.unwrap_or_else(|error| format!("({})", visible(&error.to_string())))
+}
+
+/// What a notification says, as people write labels: it is what an alert is known by.
+fn alert(data: &[u8]) -> String {
+    let notification = match AlertNotification::decode(data) {
+        Ok(notification) => notification,
+        Err(error) => return format!("({})", visible(&error.to_string())),
+    };
+    let mut text = format!("{} alerts of {}, group {:?}", notification.alerts.len(), notification.source, notification.group_key);
+    for alert in &notification.alerts {
+        // Quoted as Rust quotes it, control characters are written out.
+        let _ = write!(text, "\n  {} {} {:?}", alert.status().as_str_name(), visible(&alert.fingerprint), alert.labels);
+    }
+    text
 }
 
 /// On one line, with control characters written out.
@@ -282,5 +303,19 @@ mod tests {
         let json: Value = serde_json::from_str(&show(&good, Output::Json)).unwrap();
         assert!(json["decoded"].as_str().unwrap().contains("ready: 2"), "{json}");
         assert_eq!(none(9, Output::Text).code, NO_SUCH_LETTER);
+        let long = show(&letter(&vec![0xff; 100_000]), Output::Text);
+        assert!(long.contains("100000 bytes") && long.len() < 2000, "{long}");
+    }
+
+    #[test]
+    fn an_alert_is_shown_by_its_labels() {
+        let labels = [("deployment".to_owned(), "shop\u{1b}[2J".to_owned())].into();
+        let alert = v1::Alert { fingerprint: "f00".into(), labels, ..v1::Alert::default() };
+        let notification =
+            AlertNotification { source: "alertmanager".into(), alerts: vec![alert], ..AlertNotification::default() };
+        let mut letter = letter(&notification.encode_to_vec());
+        letter.entry.letter.subject = "lastgood.alert.alertmanager".into();
+        let shown = show(&letter, Output::Text);
+        assert!(shown.contains("1 alerts of alertmanager") && shown.contains(r#"{"deployment": "shop\u{1b}[2J"}"#), "{shown}");
     }
 }

@@ -81,7 +81,12 @@ pub async fn broken(world: &SmallWorld) -> Result<(App, Alarm)> {
 }
 
 async fn broken_after(world: &SmallWorld, good: &str) -> Result<(App, Alarm)> {
-    let app = world.app("web", usual()).await?;
+    broken_named(world, "web", good).await
+}
+
+/// The same of another name, with this good version.
+pub async fn broken_named(world: &SmallWorld, name: &str, good: &str) -> Result<(App, Alarm)> {
+    let app = world.app(name, usual()).await?;
     app.deploy(good).await?;
     world.proved(&app, 1).await?;
     app.roll_out("v2-failing").await?;

@@ -8,6 +8,7 @@ pub mod bus;
 pub mod cluster;
 pub mod expired;
 pub mod full;
+pub mod letters;
 pub mod prometheus;
 pub mod providers;
 
