@@ -32,6 +32,36 @@ async fn a_repeated_alert_is_one_occurrence_and_others_join() -> anyhow::Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn alerts_as_large_as_a_message_get_their_dispositions_like_any_other() -> anyhow::Result<()> {
+    let world = start(Settings::default()).await?;
+    world.good_then_bad("web", auto()).await?;
+    // The largest that alert-ingest takes, each a message of its own; and one that says so where a workload's name should be.
+    let huge = |alert: v1::Alert, key: &str, bytes: usize| v1::Alert {
+        annotations: [(key.to_owned(), "x".repeat(bytes))].into(),
+        ..alert
+    };
+    world.fire(vec![huge(world.alert("first", "web"), "description", 920_000)]).await?;
+    world.wait_occurrence("first", &["occurrence_opened"]).await?;
+    world.incident("web", "rollback_planned").await?;
+    world.fire(vec![huge(world.alert("second", "web"), "description", 920_000)]).await?;
+    world.wait_occurrence("second", &["occurrence_joined"]).await?;
+    world
+        .fire(vec![huge(world.alert("third", "web"), "description", 450_000), huge(world.alert("fourth", "web"), "d", 450_000)])
+        .await?;
+    for fingerprint in ["third", "fourth"] {
+        world.wait_occurrence(fingerprint, &["occurrence_joined"]).await?;
+    }
+    world.fire(vec![huge(world.alert("nowhere", "web"), "lastgood_workload", 920_000)]).await?;
+    world.wait_occurrence("nowhere", &["occurrence_dismissed"]).await?;
+    let filter = subjects::occurrence_filter("nowhere");
+    let dismissed = world.engine.bus.last(subjects::streams::INCIDENTS, &filter).await?.expect("its disposition");
+    assert!(dismissed.data.len() < 300, "{} bytes", dismissed.data.len());
+    assert!(String::from_utf8_lossy(&dismissed.data).contains("(920000 bytes)`: that can't be a Kubernetes name"));
+    assert!(world.engine.bus.dead_letters().await?.is_empty());
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_leads_nowhere_is_dismissed_once_with_its_reason() -> anyhow::Result<()> {
     let world = start(Settings::default()).await?;
     world.deploy("a", "1", auto()).await?;
