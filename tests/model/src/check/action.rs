@@ -4,7 +4,7 @@
 
 use contracts::DeadlineKind;
 
-use super::scenario::Person;
+use super::person::Person;
 use super::world::Wake;
 
 /// One step.

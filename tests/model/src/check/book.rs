@@ -9,15 +9,16 @@ use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use contracts::{DeadlineKind, Fact, FailureReason, HaltReason, LedgerFact, v1};
+use contracts::{Fact, LedgerFact, v1};
 use jiff::{SignedDuration, Timestamp};
 use lastgood_core::incident::{Command, Incident, Phase, Recorded, Refusal, decide, evolve};
+use lastgood_core::ledger::Known;
 use orchestrator::decision;
 use orchestrator::ledger::LedgerView;
 
 use super::cluster;
 use super::mutation::Mutation;
-use super::world::Workload;
+use super::order::{Order, command};
 
 /// A fold of an incident's facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,35 +29,6 @@ pub(super) struct LedgerId(u64);
 /// The commands that a decision came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct CourseId(u64);
-
-/// A command, small.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Order {
-    Open { alert: u8, workload: Workload },
-    Join(u8),
-    Course(CourseId),
-    Start { attempt: u32, live: Workload },
-    Supersede(&'static str),
-    Halt(&'static str),
-    Fail(&'static str),
-    BadPodsDown,
-    Deployed,
-    PodsReady,
-    TrafficShifted,
-    Check(&'static str, v1::Verdict),
-    Pass,
-    FailVerification(&'static str),
-    UpdateStatus,
-    CleanUp,
-    Resolve(u8),
-    StillFiring(u8),
-    Deadline(DeadlineKind),
-    Announce,
-    Told(u64),
-    Untold(u64),
-    Acknowledge,
-    Decline,
-}
 
 /// What a command made of a fold.
 #[derive(Debug, Clone)]
@@ -87,8 +59,8 @@ impl<K: Eq + Hash, V: Clone> Memo<K, V> {
     }
 }
 
-/// The question that a decision answers: on which fold, of which incident, after which sequence, what, and by a late clock or not.
-type Question = (FoldId, u8, u16, Order, bool);
+/// The question that a decision answers: on which fold, of which incident, what, and by a late clock or not.
+type Question = (FoldId, u8, Order, bool);
 
 /// All that was asked so far.
 pub(super) struct Book {
@@ -156,11 +128,15 @@ impl Book {
         id
     }
 
-    /// The ledger with one more fact.
+    /// The ledger with one more fact. Of sequences only their order counts: they are numbered anew.
     pub(super) fn record(&self, ledger: LedgerId, fact: &LedgerFact) -> LedgerId {
         let view = self.ledger(ledger).as_ref().clone();
         let sequence = view.sequence + 1;
-        self.keep_ledger(view.with(sequence, hour(0), fact))
+        let mut view = view.with(sequence, hour(0), fact);
+        let mut by_age: Vec<&mut Known> = view.ledger.versions.values_mut().collect();
+        by_age.sort_by_key(|known| known.last_current);
+        view.sequence = (1..).zip(by_age).map(|(rank, known)| known.last_current = rank).count() as u64;
+        self.keep_ledger(view)
     }
 
     pub(super) fn keep_course(&self, commands: Vec<Command>) -> CourseId {
@@ -170,8 +146,8 @@ impl Book {
     }
 
     /// What the core makes of a command; `None` where it refuses.
-    pub(super) fn decide(&self, fold: FoldId, incident: u8, last: u16, order: Order, late: bool) -> Option<Decided> {
-        let question = (fold, incident, last, order, late);
+    pub(super) fn decide(&self, fold: FoldId, incident: u8, order: Order, late: bool) -> Option<Decided> {
+        let question = (fold, incident, order, late);
         if let Some(known) = self.decisions.get(&question) {
             return known;
         }
@@ -179,7 +155,7 @@ impl Book {
         self.decisions.put(question, answer)
     }
 
-    fn ask(&self, (fold, incident, last, order, late): Question) -> Option<Decided> {
+    fn ask(&self, (fold, incident, order, late): Question) -> Option<Decided> {
         let (state, now) = (self.fold(fold), clock(incident, late));
         let commands = self.commands(&state, order);
         let facts = match commands.as_slice() {
@@ -190,9 +166,10 @@ impl Book {
             return None;
         }
         let (mut after, mut illegal) = (state.as_ref().clone(), false);
-        for (sequence, fact) in (u64::from(last) + 1..).zip(&facts) {
+        for fact in &facts {
             let before = after.phase();
-            after = evolve(after, &Recorded { sequence, at: hour(incident), fact: fact.clone() });
+            // Sequences are left out (see `Log`): nothing is decided by them.
+            after = evolve(after, &Recorded { sequence: 0, at: hour(incident), fact: fact.clone() });
             illegal |= !may_follow(before, after.phase());
         }
         Some(Decided { fold: self.keep(after), facts: Arc::new(facts), illegal })
@@ -242,78 +219,6 @@ fn untold(facts: Vec<Fact>) -> Vec<Fact> {
     kept
 }
 
-fn command(state: &Incident, order: Order) -> Command {
-    let attempt = state.attempt();
-    match order {
-        Order::Open { .. } | Order::Course(_) => unreachable!("these are several commands"),
-        Order::Join(alert) => Command::JoinAlerts(vec![cluster::occurrence(alert)]),
-        Order::Start { attempt, live } => Command::StartAttempt(intent(state, attempt, live)),
-        Order::Supersede(what) => Command::Supersede(v1::Superseded { what: what.to_owned(), ..v1::Superseded::default() }),
-        Order::Halt(reason) => Command::Halt {
-            reason: HaltReason::parse(reason).expect("a halt is one that the product named"),
-            detail: String::new(),
-            would_do: String::new(),
-        },
-        Order::Fail(reason) => {
-            Command::Fail(v1::RollbackFailed { attempt, reason: reason.to_owned(), ..v1::RollbackFailed::default() })
-        }
-        Order::BadPodsDown => Command::ReportBadPodsDown(v1::BadPodsScaledDown { attempt, pods: 1 }),
-        Order::Deployed => {
-            Command::ReportDeployed(v1::PreviousVersionDeployed { attempt, ..v1::PreviousVersionDeployed::default() })
-        }
-        Order::PodsReady => Command::ReportPodsReady(v1::PodsReady { attempt, ready: 1, desired: 1 }),
-        Order::TrafficShifted => Command::ReportTrafficShifted(v1::TrafficShifted { attempt, services: Vec::new() }),
-        Order::Check(check, verdict) => Command::RecordCheck(v1::SmokeTestFinished {
-            check: check.to_owned(),
-            verdict: verdict.into(),
-            ..v1::SmokeTestFinished::default()
-        }),
-        Order::Pass => Command::PassVerification,
-        Order::FailVerification(reason) => {
-            Command::FailVerification(v1::VerificationFailed { reason: reason.to_owned(), failed_checks: Vec::new() })
-        }
-        Order::UpdateStatus => Command::UpdateStatus(v1::StatusUpdated::default()),
-        Order::CleanUp => Command::CleanUp(v1::OldResourcesCleaned::default()),
-        Order::Resolve(alert) => Command::ResolveAlert(v1::AlertResolved {
-            fingerprint: cluster::occurrence(alert).fingerprint,
-            ..v1::AlertResolved::default()
-        }),
-        Order::StillFiring(alert) => Command::StillFiring { fingerprint: cluster::occurrence(alert).fingerprint },
-        Order::Deadline(kind) => Command::PassDeadline(kind),
-        Order::Announce => Command::Announce(v1::Announced { channel: "chat".into(), thread: "1".into() }),
-        Order::Told(_) | Order::Untold(_) => answer_to(state, order),
-        Order::Acknowledge => act(v1::Action::Acknowledge),
-        Order::Decline => act(v1::Action::Decline),
-    }
-}
-
-fn act(action: v1::Action) -> Command {
-    Command::PersonAct(v1::PersonActed { action: action.into(), who: "ann".into(), ..v1::PersonActed::default() })
-}
-
-fn answer_to(state: &Incident, order: Order) -> Command {
-    let (Order::Told(wanted) | Order::Untold(wanted)) = order else { unreachable!("only these answer a request") };
-    let key = state.notices.keys().find(|key| notice_key(key) == wanted).cloned().unwrap_or_default();
-    let audience = v1::Audience::try_from(key.0).unwrap_or(v1::Audience::OnCall);
-    if matches!(order, Order::Told(_)) {
-        return Command::RecordDelivery { audience, reason: key.1, channel: "chat".into(), dedup_key: String::new() };
-    }
-    Command::RecordUndelivered(v1::NotificationFailed { audience: key.0, reason: key.1, error: String::new() })
-}
-
-/// As the executor makes it.
-fn intent(state: &Incident, attempt: u32, live: Workload) -> v1::RollbackStarted {
-    let plan = state.plan.as_ref().map(|(_, plan)| plan);
-    let hash = |version: Option<&v1::Version>| version.map(|version| version.template_hash.clone()).unwrap_or_default();
-    v1::RollbackStarted {
-        attempt,
-        workload_uid: cluster::uid(live),
-        workload_generation: i64::from(live.generation),
-        template_hash: hash(plan.and_then(|plan| plan.from.as_ref())),
-        target_template_hash: hash(plan.and_then(|plan| plan.to.as_ref())),
-    }
-}
-
 /// Which phases may follow which: forward only, an outcome is final, and only what was verified is mitigated.
 fn may_follow(before: Phase, after: Phase) -> bool {
     use Phase::{Absent, Acting, Closed, Detected, Ended, Identified, Mitigated, Planned, TargetFound, TargetMissing, Verifying};
@@ -341,6 +246,3 @@ fn may_follow(before: Phase, after: Phase) -> bool {
         _ => false,
     }
 }
-
-/// The reason with which the executor fails what it can't see.
-pub(super) const NOT_READY: &str = FailureReason::PodsNotReady.code();

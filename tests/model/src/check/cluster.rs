@@ -13,7 +13,7 @@ use orchestrator::cluster::Object;
 use serde_json::{Value, json};
 
 use super::book::hour;
-use super::scenario::Person;
+use super::person::Person;
 use super::world::Workload;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -138,6 +138,7 @@ pub(super) fn changed(there: Workload, person: Person) -> Option<Option<Workload
             Some(Some(Workload { resource_version, generation: there.generation + 1, ..there }))
         }
         Person::Recreates => Some(Some(Workload { uid: there.uid + 1, edits: there.edits + 1, ..fresh() })),
+        Person::RecreatesGood => Some(Some(Workload { uid: there.uid + 1, edits: there.edits + 1, version: 1, ..fresh() })),
         Person::Deletes => Some(None),
         Person::SwitchesOff | Person::Declines | Person::Acknowledges => None,
     }

@@ -9,23 +9,23 @@ use executor::attempt::{Live, Seen, Step, next_step};
 use executor::run::{Duty, duty};
 use lastgood_core::incident::{Incident, Phase};
 
-use super::book::{NOT_READY, Order, clock};
+use super::book::clock;
 use super::cluster::{self, incident_id, object};
 use super::mutation::Mutation;
+use super::order::{NOT_READY, Order};
 use super::system::System;
 use super::world::{Act, At, Hand, Wake, World};
 
 impl System {
     /// Takes a message: reads one of log and workload.
     pub(super) fn executor_takes(&self, world: &mut World, replica: usize, (incident, wake): (u8, Wake), workload_first: bool) {
-        let mut hand = Hand { incident, wake, fold: self.nothing, expected: 0, live: None, written: false, at: At::WorkloadRead };
+        let mut hand = Hand { incident, wake, fold: self.nothing, moved: false, live: None, written: false, at: At::WorkloadRead };
         if workload_first {
             hand.live = Some(world.workload);
             world.executors[replica] = Some(hand);
             return;
         }
         hand.fold = world.log.incidents[usize::from(incident)];
-        hand.expected = world.log.last;
         hand.at = match duty(&self.book.fold(hand.fold)) {
             Duty::Nothing => return done(world, replica, hand),
             Duty::Rollback => At::LogRead,
@@ -39,9 +39,13 @@ impl System {
         let mut hand = world.executors[replica]?;
         match hand.at {
             At::WorkloadRead => {
-                (hand.fold, hand.expected) = (world.log.incidents[usize::from(hand.incident)], world.log.last);
+                (hand.fold, hand.moved) = (world.log.incidents[usize::from(hand.incident)], false);
                 let incident = self.book.fold(hand.fold);
                 hand.at = match duty(&incident) {
+                    Duty::Nothing if self.book.is(Mutation::HandsBack) => {
+                        world.executors[replica] = None;
+                        return Some(());
+                    }
                     Duty::Nothing => {
                         done(world, replica, hand);
                         return Some(());
@@ -54,7 +58,7 @@ impl System {
             }
             At::LogRead => {
                 let begun = self.book.fold(hand.fold).attempt() > 0;
-                if begun && hand.expected != world.log.last {
+                if begun && hand.moved {
                     if self.book.is(Mutation::LooksBeforeTheLog) {
                         hand.live = Some(world.workload);
                         hand.at = At::WorkloadRead;
@@ -217,7 +221,7 @@ impl System {
     }
 
     fn reload_to(&self, world: &mut World, replica: usize, mut hand: Hand, at: At) {
-        (hand.fold, hand.expected) = (world.log.incidents[usize::from(hand.incident)], world.log.last);
+        (hand.fold, hand.moved) = (world.log.incidents[usize::from(hand.incident)], false);
         let phase = self.book.fold(hand.fold).phase();
         let goes_on = if at == At::About(Act::CleanUp) {
             phase == Phase::Mitigated

@@ -18,8 +18,8 @@ pub(super) struct Graph {
 pub(super) struct Liveness {
     /// The prints of the way to a state from which the end can't be reached.
     pub(super) stuck: Option<Vec<u64>>,
-    /// Whether some steps can be gone around for ever.
-    pub(super) circles: bool,
+    /// The prints of the way to a state that can be come back to, and around.
+    pub(super) circle: Option<Vec<u64>>,
 }
 
 impl Graph {
@@ -57,8 +57,9 @@ impl Graph {
         let ends: Vec<usize> = self.over.iter().filter_map(|print| numbers.get(print).copied()).collect();
         let can_end = reach(states, &ends, &backward);
         let stuck = first.and_then(|first| way_to(first, &forward, |state| !can_end[state]));
-        let stuck = stuck.map(|way| way.into_iter().map(|state| prints[state]).collect());
-        Liveness { stuck, circles: has_circles(&forward) }
+        let circle = first.and_then(|first| way_around(first, &forward, &backward));
+        let told = |way: Vec<usize>| way.into_iter().map(|state| prints[state]).collect();
+        Liveness { stuck: stuck.map(told), circle: circle.map(told) }
     }
 }
 
@@ -102,14 +103,27 @@ fn way_to(first: usize, lists: &[Vec<usize>], wanted: impl Fn(usize) -> bool) ->
     None
 }
 
+/// The shortest way to a state on a circle (or between two), and on until a state comes again; `None` where there are no circles.
+fn way_around(first: usize, forward: &[Vec<usize>], backward: &[Vec<usize>]) -> Option<Vec<usize>> {
+    let (led_to, leading_on) = (left_over(forward), left_over(backward));
+    let goes_around = |state: usize| led_to[state] && leading_on[state];
+    let mut way = way_to(first, forward, goes_around)?;
+    let mut seen: HashSet<usize> = HashSet::new();
+    while seen.insert(*way.last()?) {
+        let next = forward[*way.last()?].iter().copied().find(|next| goes_around(*next))?;
+        way.push(next);
+    }
+    Some(way)
+}
+
 /// Kahn's: what is left after taking away, again and again, what nothing leads to.
-fn has_circles(lists: &[Vec<usize>]) -> bool {
+fn left_over(lists: &[Vec<usize>]) -> Vec<bool> {
     let mut leading_here = vec![0_usize; lists.len()];
     lists.iter().flatten().for_each(|next| leading_here[*next] += 1);
     let mut free: Vec<usize> = (0..lists.len()).filter(|state| leading_here[*state] == 0).collect();
-    let mut taken = 0;
+    let mut left = vec![true; lists.len()];
     while let Some(state) = free.pop() {
-        taken += 1;
+        left[state] = false;
         for next in &lists[state] {
             leading_here[*next] -= 1;
             if leading_here[*next] == 0 {
@@ -117,5 +131,5 @@ fn has_circles(lists: &[Vec<usize>]) -> bool {
             }
         }
     }
-    taken < lists.len()
+    left
 }

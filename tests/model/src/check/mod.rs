@@ -11,19 +11,29 @@
 //! has seen every state within its bounds, and from each of them all incidents can close. Must not: copy a rule of the product.
 
 mod action;
+mod alike;
 mod book;
 mod cluster;
 mod executor;
+mod judge;
 mod liveness;
 mod mutation;
 mod orchestrator;
+mod order;
 mod others;
+mod person;
+mod possible;
 mod promises;
 mod report;
 mod scenario;
+mod start;
 mod system;
+mod table;
 mod world;
 
 pub use mutation::Mutation;
-pub use report::{Report, run};
-pub use scenario::{Depth, Person, Scenario, Start};
+pub use person::Person;
+pub use promises::Promise;
+pub use report::{Report, hunt, run};
+pub use scenario::{Depth, Scenario, Start};
+pub use table::table;

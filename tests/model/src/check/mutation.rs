@@ -28,6 +28,8 @@ pub enum Mutation {
     EndsTwice,
     /// No timer ever fires.
     LosesTimers,
+    /// The executor hands a message back that asks for nothing, instead of acknowledging it.
+    HandsBack,
     /// The executor judges a workload that it read before the log that it judges it by. Found by this checker, and mended.
     LooksBeforeTheLog,
     /// The executor halts after an intent, when another replica may have written. Found by this checker, and mended.

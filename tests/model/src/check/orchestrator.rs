@@ -17,11 +17,12 @@ use orchestrator::occurrences::{Disposition, Known, Meaning, meaning};
 use orchestrator::plan::{Inputs, Step, build, decide_course};
 use orchestrator::resume::{is_undecided, superseded};
 
-use super::book::{CourseId, LedgerId, Order, hour};
+use super::book::{CourseId, LedgerId, hour};
 use super::cluster::{hash_of, object, replica_set, subject};
 use super::mutation::Mutation;
+use super::order::Order;
 use super::promises::Promise;
-use super::system::{System, breaks};
+use super::system::System;
 use super::world::{Alert, Case, INCIDENTS, Workload, World};
 
 impl System {
@@ -36,14 +37,14 @@ impl System {
 
     /// Takes a notification: follows it to the workload.
     pub(super) fn orchestrator_hears(&self, world: &mut World, replica: usize, alert: u8) {
-        if !self.is_new(world, alert) || world.workload.is_none() {
+        let new = self.is_new(world, alert);
+        if !new || world.workload.is_none() {
             // A repeat; or dismissed, because there is no such workload.
-            let heard = &mut world.alerts[usize::from(alert)];
-            if heard.incident.is_none() {
-                heard.dispositions += 1;
-                heard.ended = true;
+            if new {
+                self.dispose(world, alert, None);
+                world.alerts[usize::from(alert)].ended = true;
             }
-            heard.notified = false;
+            world.alerts[usize::from(alert)].notified = false;
             return;
         }
         world.orchestrators[replica] = Some(Case::Heard { alert, workload: world.workload, ledger: world.ledger });
@@ -54,17 +55,16 @@ impl System {
         let Some(Case::Heard { alert, workload: Some(workload), ledger }) = world.orchestrators[replica] else { return None };
         let newest = world.log.opened.checked_sub(1);
         let fold = newest.map_or(self.nothing, |newest| world.log.incidents[usize::from(newest)]);
-        let expected = world.log.last;
-        world.orchestrators[replica] = Some(Case::Settling { alert, workload, ledger, newest, fold, expected });
+        world.orchestrators[replica] = Some(Case::Settling { alert, workload, ledger, newest, fold, moved: false });
         Some(())
     }
 
     /// Appends the opening or the join, together with the occurrence's disposition.
     pub(super) fn orchestrator_settles(&self, world: &mut World, replica: usize) -> Option<()> {
-        let Some(Case::Settling { alert, workload, ledger, newest, fold, expected }) = world.orchestrators[replica] else {
+        let Some(Case::Settling { alert, workload, ledger, newest, fold, moved }) = world.orchestrators[replica] else {
             return None;
         };
-        let lost = expected != world.log.last && !self.book.is(Mutation::IgnoresExpectation);
+        let lost = moved && !self.book.is(Mutation::IgnoresExpectation);
         if lost || !self.is_new(world, alert) {
             let again = Case::Heard { alert, workload: Some(workload), ledger };
             let new = self.is_new(world, alert);
@@ -78,7 +78,7 @@ impl System {
         world.orchestrators[replica] = None;
         if let Some(joined) = joins {
             self.append(world, joined, Order::Join(alert), false);
-            dispose(world, alert, joined);
+            self.dispose(world, alert, Some(joined));
             world.alerts[usize::from(alert)].notified = false;
             return Some(());
         }
@@ -88,7 +88,7 @@ impl System {
         }
         self.append(world, opened, Order::Open { alert, workload }, false);
         world.ghost.edits[usize::from(opened)] = workload.edits;
-        dispose(world, alert, opened);
+        self.dispose(world, alert, Some(opened));
         let course = self.course(world, opened, workload, ledger);
         world.orchestrators[replica] =
             Some(Case::Decided { incident: opened, course, edits: workload.edits, alert: Some(alert) });
@@ -134,6 +134,16 @@ impl System {
             None => world.undecided[index] = undecided && !stored,
         }
         Some(())
+    }
+
+    /// The occurrence's disposition is on the log: an incident, or that it is dismissed.
+    fn dispose(&self, world: &mut World, alert: u8, incident: Option<u8>) {
+        let known = &mut world.alerts[usize::from(alert)];
+        known.dispositions += 1;
+        known.incident = incident;
+        if known.dispositions > 1 {
+            self.breaks(world, Promise::OneDisposition);
+        }
     }
 
     /// The orchestrator's own course, as commands.
@@ -206,15 +216,4 @@ fn means(known: Alert, alert: u8) -> Meaning {
     };
     let known = Known { disposition, began_at: told_at, disposed_at: told_at, ended_at, sequence: 0 };
     meaning(&known, &firing, hour(alert))
-}
-
-/// The occurrence's disposition is on the log.
-fn dispose(world: &mut World, alert: u8, incident: u8) {
-    let known = &mut world.alerts[usize::from(alert)];
-    known.dispositions += 1;
-    known.incident = Some(incident);
-    let several = known.dispositions > 1;
-    if several {
-        breaks(world, Promise::OneDisposition);
-    }
 }

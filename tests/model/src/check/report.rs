@@ -12,19 +12,18 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use super::action::Action;
 use super::mutation::Mutation;
-use super::promises::Promise;
+use super::promises::{BY_A_STEP, Promise};
 use super::scenario::Scenario;
 use super::system::{System, print_of};
 use super::world::{At, World};
-
-/// S5, which no single step can break.
-const ENDS: &str = "S5: from every state, every incident can still close and every alert get its disposition";
 
 /// What came of a scenario.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// The scenario's name.
     pub scenario: &'static str,
+    /// How the product was broken, where it was.
+    pub mutation: Option<Mutation>,
     /// States that steps led to, the same ones counted each time.
     pub explored: usize,
     /// Different states.
@@ -33,6 +32,8 @@ pub struct Report {
     pub depth: usize,
     /// Different questions that the core's `decide` was asked.
     pub decisions: usize,
+    /// How long it took, on this machine.
+    pub seconds: f64,
     /// Whether steps can go around in a circle; where not, every run ends.
     pub circles: bool,
     /// Broken promises, each with a path that leads there.
@@ -56,15 +57,25 @@ impl std::fmt::Display for Report {
     }
 }
 
-/// Explores a scenario, with the product as it is or broken on purpose (then only until the first broken promise).
+/// Explores a scenario to its end, with the product as it is.
 #[must_use]
-pub fn run(scenario: Scenario, mutation: Option<Mutation>) -> Report {
-    let system = System::new(scenario, mutation);
-    let name = system.scenario.name;
-    let finish = if mutation.is_some() { HasDiscoveries::AnyFailures } else { HasDiscoveries::AllFailures };
+pub fn run(scenario: Scenario) -> Report {
+    explore(System::new(scenario, None), None)
+}
+
+/// Explores a scenario with the product broken on purpose, until this promise is.
+#[must_use]
+pub fn hunt(scenario: Scenario, mutation: Mutation, promise: Promise) -> Report {
+    explore(System::new(scenario, Some((mutation, promise))), Some((mutation, promise)))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a measurement for people")]
+fn explore(system: System, mistake: Option<(Mutation, Promise)>) -> Report {
+    let began = std::time::Instant::now();
+    let finish = if mistake.is_some() { HasDiscoveries::AnyFailures } else { HasDiscoveries::AllFailures };
     let checker = system.checker().threads(2).finish_when(finish).spawn_bfs().join();
     let system = checker.model();
-    let promises: BTreeSet<_> = Promise::ALL.iter().map(|(_, words)| *words).collect();
+    let promises: BTreeSet<_> = Promise::ALL.into_iter().map(Promise::words).collect();
     let mut broken = BTreeMap::new();
     let mut reached = BTreeSet::new();
     for (property, path) in checker.discoveries() {
@@ -75,16 +86,23 @@ pub fn run(scenario: Scenario, mutation: Option<Mutation>) -> Report {
         }
     }
     let liveness = system.graph.lock().unwrap_or_else(PoisonError::into_inner).judge();
-    if let Some(way) = liveness.stuck.filter(|_| broken.is_empty()) {
-        broken.insert(ENDS, tell(system, &replay(system, &way)));
+    let circles = liveness.circle.is_some();
+    if broken.is_empty() && mistake.is_none_or(|(_, promise)| matches!(promise, Promise::CanEnd | Promise::DoesEnd)) {
+        // A clock that is read late and then on time can go around for ever; no real one does.
+        let circle = liveness.circle.filter(|_| !system.scenario.late);
+        for (promise, way) in [(Promise::CanEnd, liveness.stuck), (Promise::DoesEnd, circle)] {
+            broken.extend(way.map(|way| (promise.words(), tell(system, &replay(system, &way)))));
+        }
     }
     Report {
-        scenario: name,
+        scenario: system.scenario.name,
+        mutation: mistake.map(|(mutation, _)| mutation),
         explored: checker.state_count(),
         unique: checker.unique_state_count(),
         depth: checker.max_depth(),
         decisions: system.book.decisions(),
-        circles: liveness.circles,
+        seconds: began.elapsed().as_secs_f64(),
+        circles,
         broken,
         reached,
     }
@@ -160,13 +178,13 @@ fn shown(world: &World) -> String {
 /// Everything that is asked of every state.
 pub(super) fn properties() -> Vec<Property<System>> {
     fn kept<const INDEX: usize>(_: &System, world: &World) -> bool {
-        world.ghost.broken & Promise::ALL[INDEX].0.bit() == 0
+        world.ghost.broken & Promise::ALL[INDEX].bit() == 0
     }
-    let conditions: [Condition; Promise::ALL.len()] = [
+    let conditions: [Condition; BY_A_STEP] = [
         kept::<0>, kept::<1>, kept::<2>, kept::<3>, kept::<4>, kept::<5>, kept::<6>, kept::<7>, kept::<8>, kept::<9>, kept::<10>,
         kept::<11>, kept::<12>,
     ];
-    let always = Promise::ALL.iter().zip(conditions).map(|((_, words), condition)| Property::always(words, condition));
+    let always = Promise::ALL.iter().zip(conditions).map(|(promise, condition)| Property::always(promise.words(), condition));
     always.chain(interesting()).collect()
 }
 
@@ -185,7 +203,7 @@ fn interesting() -> Vec<Property<System>> {
         ("verification failed", |system, world| any(system, world, |i| i.phase() == Phase::Closed(Outcome::VerificationFailed))),
         ("unresolved", |system, world| any(system, world, |i| i.phase() == Phase::Closed(Outcome::Unresolved))),
     ];
-    let others: [(&'static str, Condition); 6] = [
+    let others: [(&'static str, Condition); 8] = [
         ("joined", |system, world| any(system, world, |i| !i.joined.is_empty())),
         ("a second attempt", |system, world| any(system, world, |i| i.attempts.len() > 1)),
         ("taken over", |system, world| {
@@ -193,6 +211,11 @@ fn interesting() -> Vec<Property<System>> {
             world.executors.iter().flatten().any(watches) && any(system, world, |i| i.phase() == Phase::Acting)
         }),
         ("a second rollback", |_, world| world.ghost.writes.iter().all(|writes| *writes > 0)),
+        ("the last good was rolled back from: escalated instead", |system, world| {
+            let passed_over = |i: &Incident| i.missing.iter().flat_map(|m| &m.considered).any(|why| why.contains("rolled back from"));
+            any(system, world, |i| passed_over(i) && i.phase() == Phase::Closed(Outcome::Halted))
+        }),
+        ("what is known to break", |_, world| world.ghost.left),
         ("two executors at work", |_, world| world.executors.iter().all(Option::is_some)),
         ("the team lead is called", |system, world| {
             any(system, world, |i| i.notices.keys().any(|(_, reason)| reason.contains("unacknowledged")))

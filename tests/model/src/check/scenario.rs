@@ -2,40 +2,22 @@
 //!
 //! Guarantees: each default scenario is small enough to be explored to its end in CI. Must not: leave a bound unsaid.
 
+use super::person::Person;
+use super::promises::Promise;
+
 /// Where a scenario begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Start {
     /// The bad version runs, the alert fires, nothing is on the log.
     Alert,
     /// An incident is planned and its thread is open.
     Planned,
+    /// The intent is stored, and an executor is about to write.
+    AboutToWrite,
     /// The write is in place and traffic has shifted.
     Shifted,
-}
-
-/// Something that a person (or an autoscaler) does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Person {
-    /// Deploys a new version.
-    FixesForward,
-    /// Puts back by hand the very version that lastgood would.
-    RollsBack,
-    /// Deploys the bad version again.
-    DeploysBadAgain,
-    /// Changes the replicas: the generation alone moves.
-    Scales,
-    /// Pauses the rollout (`spec.paused`).
-    PausesRollout,
-    /// Deletes the workload and creates it anew, with the bad version.
-    Recreates,
-    /// Deletes the workload.
-    Deletes,
-    /// Turns the pause switch on.
-    SwitchesOff,
-    /// Declines the incident's plan.
-    Declines,
-    /// Acknowledges the page.
-    Acknowledges,
+    /// Verified and tidied up: the incident only waits for its alert to resolve.
+    Closing,
 }
 
 /// How far to go.
@@ -81,6 +63,9 @@ pub struct Scenario {
     pub person: &'static [Person],
     /// Whether clocks may run late: the services' own deadlines, and the timers of phases that somebody works on.
     pub late: bool,
+    /// Whether what an incident waits for may take longer than its deadline, on clocks that are on time: its alert's end, and the report of an
+    /// executor that was stopped.
+    pub outlasts: bool,
     /// Whether verifications may fail or see nothing.
     pub verdicts: bool,
     /// Whether sending and recording a notification are two steps, and sending may fail.
@@ -93,6 +78,8 @@ pub struct Scenario {
     pub paused: bool,
     /// Whether the bad version had proved itself before it went bad.
     pub bad_was_good: bool,
+    /// What is known to break here, and left (runbooks/decisions/0009): everything else is judged.
+    pub leaves: Option<Promise>,
 }
 
 impl Scenario {
@@ -108,22 +95,32 @@ impl Scenario {
         acts: 0,
         person: &[],
         late: false,
+        outlasts: false,
         verdicts: false,
         sending: false,
         telling_waits: false,
         ledger_lags: false,
         paused: false,
         bad_was_good: false,
+        leaves: None,
     };
 
     /// Everything that is explored at this depth.
     #[must_use]
     pub fn all(depth: Depth) -> Vec<Self> {
-        let first = [Self::acting(depth), Self::contested(depth), Self::deadlines(depth)];
-        first
-            .into_iter()
-            .chain([Self::opening(depth), Self::resuming(depth), Self::deciding(depth), Self::ending(depth), Self::again(depth)])
-            .collect()
+        let all = [
+            Self::acting,
+            Self::contested,
+            Self::deadlines,
+            Self::opening,
+            Self::overlapping,
+            Self::resuming,
+            Self::deciding,
+            Self::ending,
+            Self::again,
+            Self::stopped,
+        ];
+        all.map(|scenario| scenario(depth)).into()
     }
 
     /// Two executors on one planned incident, and a person who changes the workload.
@@ -203,6 +200,18 @@ impl Scenario {
         }
     }
 
+    /// Two alerts of one workload at once, and what opens is planned and acted on: only one incident may.
+    #[must_use]
+    pub fn overlapping(depth: Depth) -> Self {
+        Self {
+            name: "two alerts and the rollback of one",
+            orchestrators: 2,
+            alerts: 2,
+            crashes: u8::from(depth == Depth::Deep),
+            ..Self::BARE
+        }
+    }
+
     /// From the shifted traffic to the close: verdicts, finishing, telling, acknowledging.
     #[must_use]
     pub fn ending(depth: Depth) -> Self {
@@ -237,21 +246,39 @@ impl Scenario {
         }
     }
 
-    /// A second incident of the workload after the first, and what it may go back to.
+    /// A second incident of the workload after the first, and what it may go back to; the first one's alert may go on.
     #[must_use]
     pub fn again(depth: Depth) -> Self {
         Self {
             name: "a second incident",
-            start: Start::Shifted,
+            start: Start::Closing,
             alerts: 2,
             in_turn: true,
-            repeats: u8::from(depth == Depth::Deep),
+            repeats: 1,
             crashes: u8::from(depth == Depth::Deep),
             acts: if depth == Depth::Deep { 2 } else { 1 },
-            person: &[Person::FixesForward, Person::DeploysBadAgain],
+            person: &[Person::FixesForward, Person::DeploysBadAgain, Person::RecreatesGood],
+            outlasts: true,
             telling_waits: true,
             ledger_lags: true,
             bad_was_good: true,
+            ..Self::BARE
+        }
+    }
+
+    /// An executor that was stopped just before its write, until its incident was closed and the workload has another.
+    #[must_use]
+    pub fn stopped(depth: Depth) -> Self {
+        Self {
+            name: "an executor that wakes up in the next incident",
+            start: Start::AboutToWrite,
+            executors: 2,
+            alerts: 2,
+            in_turn: true,
+            acts: u8::from(depth == Depth::Deep),
+            person: &[Person::FixesForward, Person::DeploysBadAgain],
+            outlasts: true,
+            leaves: Some(Promise::OneActs),
             ..Self::BARE
         }
     }

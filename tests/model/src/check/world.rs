@@ -32,11 +32,10 @@ pub(super) struct World {
     pub(super) ghost: Ghost,
 }
 
-/// The workload's part of the stream.
+/// The workload's part of the stream. Sequences are left out: the product only asks whether the last one is still the one that it read,
+/// and that is with whoever read it (`moved`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Log {
-    /// The last sequence of the workload's filter.
-    pub(super) last: u16,
     /// How many incidents were opened.
     pub(super) opened: u8,
     pub(super) incidents: [FoldId; INCIDENTS],
@@ -99,8 +98,8 @@ pub(super) struct Hand {
     pub(super) wake: Wake,
     /// The incident as it was last loaded; the empty one before that.
     pub(super) fold: FoldId,
-    /// What its next append expects.
-    pub(super) expected: u16,
+    /// Whether the log has moved on since it was read.
+    pub(super) moved: bool,
     /// The workload as it was last read; the outer `None` before that.
     #[expect(clippy::option_option, reason = "not read yet is not the same as read and gone")]
     pub(super) live: Option<Option<Workload>>,
@@ -144,7 +143,7 @@ pub(super) enum Case {
     /// An alert was heard; the workload and its ledger were read.
     Heard { alert: u8, workload: Option<Workload>, ledger: LedgerId },
     /// The log too.
-    Settling { alert: u8, workload: Workload, ledger: LedgerId, newest: Option<u8>, fold: FoldId, expected: u16 },
+    Settling { alert: u8, workload: Workload, ledger: LedgerId, newest: Option<u8>, fold: FoldId, moved: bool },
     /// An undecided incident was loaded; the workload is to be read.
     Resuming { incident: u8, fold: FoldId, ledger: LedgerId },
     /// The decision is made, and to be stored.
@@ -179,4 +178,6 @@ pub(super) struct Ghost {
     pub(super) sent: [u64; 4],
     /// Broken promises, as bits of `Promise`.
     pub(super) broken: u32,
+    /// Whether the one that the scenario leaves was broken.
+    pub(super) left: bool,
 }

@@ -1,0 +1,113 @@
+//! The judge: which promise a fact or a write breaks.
+//!
+//! Guarantees: what is judged is what happened to log and cluster, never what a service knew. Must not: change anything but the record.
+
+use contracts::{DeadlineKind, Fact, v1};
+
+use super::book::{Decided, FoldId};
+use super::cluster;
+use super::executor::is_intent;
+use super::others::CHECKS;
+use super::promises::Promise;
+use super::system::System;
+use super::world::{Workload, World};
+
+impl System {
+    /// Notes that a promise is broken, if it is one that is judged here.
+    pub(super) fn breaks(&self, world: &mut World, promise: Promise) {
+        world.ghost.broken |= promise.bit() & self.judged;
+        world.ghost.left |= self.scenario.leaves == Some(promise);
+    }
+
+    pub(super) fn judge_facts(&self, world: &mut World, incident: u8, decided: &Decided) {
+        let index = usize::from(incident);
+        let after = self.book.fold(decided.fold);
+        if decided.illegal {
+            self.breaks(world, Promise::LegalPhases);
+        }
+        for fact in decided.facts.iter() {
+            match fact {
+                Fact::AnomalyDetected(_) => {
+                    let another = |(other, fold): (usize, &FoldId)| other != index && self.book.fold(*fold).is_open();
+                    if world.log.incidents.iter().enumerate().any(another) {
+                        self.breaks(world, Promise::OneIncident);
+                    }
+                }
+                Fact::Superseded(_) => {
+                    let edits = world.ghost.edits[index];
+                    if world.workload.is_some_and(|there| there.edits == edits) {
+                        self.breaks(world, Promise::TrueSupersession);
+                    }
+                }
+                Fact::RollbackHalted(_) if world.ghost.writes[index] > 0 => self.breaks(world, Promise::TrueHalt),
+                Fact::VerificationPassed(_) => {
+                    let passed =
+                        |name: &&str| after.checks.get(*name).is_some_and(|check| check.verdict() == v1::Verdict::Passed);
+                    if !CHECKS.iter().all(passed) {
+                        self.breaks(world, Promise::NoDataIsNotHealthy);
+                    }
+                }
+                Fact::IncidentClosed(_) => {
+                    let given_up = after.deadlines_passed.contains(&DeadlineKind::Notify);
+                    let told = after.notices.values().all(|notice| notice.settled_at.is_some()) || given_up;
+                    if after.notices.is_empty() || !told {
+                        self.breaks(world, Promise::SomebodyIsAsked);
+                    }
+                }
+                _ => {}
+            }
+        }
+        if decided.facts.iter().any(is_intent) {
+            self.mark_intent(world, incident);
+        }
+    }
+
+    /// The version that an intent names is one that was rolled back from.
+    fn mark_intent(&self, world: &mut World, incident: u8) {
+        let state = self.book.fold(world.log.incidents[usize::from(incident)]);
+        if let Some(attempt) = state.attempts.last() {
+            world.ghost.rolled_back_from |= 1 << cluster::version_with(&attempt.intent.template_hash);
+        }
+    }
+
+    /// Judges a write of lastgood that the server accepted over what was there.
+    pub(super) fn judge_write(&self, world: &mut World, incident: u8, there: Workload, written: Workload) {
+        let index = usize::from(incident);
+        let state = self.book.fold(world.log.incidents[index]);
+        if there.version != written.version {
+            world.ghost.writes[index] += 1;
+        }
+        if world.ghost.writes[index] > 1 {
+            self.breaks(world, Promise::OneWrite);
+        }
+        let names = |intent: &v1::RollbackStarted| {
+            intent.attempt == u32::from(written.attempt)
+                && intent.workload_uid == cluster::uid(there)
+                && intent.workload_generation == i64::from(there.generation)
+                && intent.template_hash == cluster::hash_of(there.version)
+                && intent.target_template_hash == cluster::hash_of(written.version)
+        };
+        if !state.attempts.iter().any(|attempt| names(&attempt.intent)) {
+            self.breaks(world, Promise::IntentFirst);
+        }
+        if there.edits != world.ghost.edits[index] {
+            self.breaks(world, Promise::NotOverwritten);
+        }
+        if world.ghost.rolled_back_from & (1 << written.version) != 0 {
+            self.breaks(world, Promise::NeverBack);
+        }
+        if state.halted.is_some() {
+            self.breaks(world, Promise::TrueHalt);
+        }
+        let another = |(other, fold): (usize, &FoldId)| other != index && self.book.fold(*fold).is_open();
+        if world.log.incidents.iter().enumerate().any(another) {
+            self.breaks(world, Promise::OneActs);
+        }
+    }
+
+    /// Whether everything that was begun has come to its end: no incident open, no alert without its disposition.
+    pub(super) fn is_over(&self, world: &World) -> bool {
+        world.log.incidents.iter().all(|fold| !self.book.fold(*fold).is_open())
+            && world.alerts.iter().all(|alert| !alert.began || alert.dispositions > 0)
+    }
+}
