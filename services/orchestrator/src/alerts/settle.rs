@@ -37,7 +37,7 @@ impl Engine {
     pub(super) async fn settle(
         &self,
         note: Note<'_>,
-        workload: Workload,
+        mut workload: Workload,
         pre: Option<Prefetched>,
         mut alerts: Vec<Heard>,
     ) -> Result<(), HandleError> {
@@ -55,6 +55,7 @@ impl Engine {
                 Some(reads) => reads,
                 None => self.prefetch(&reference, None).await?,
             };
+            self.look_again(&mut workload, &reads).await;
             let rest = alerts.split_off(batch_len(alerts.iter()).min(alerts.len()));
             if self.settle_some(note, &workload, &reads, &alerts).await? {
                 alerts = rest;
@@ -69,6 +70,22 @@ impl Engine {
             alerts = self.hear(again).await?.into_iter().filter(still_new).collect();
         }
         Ok(())
+    }
+
+    /// After a rollback that the log says is over, the workload counts as it is now: what was read of it before the log may be what ran before,
+    /// and would open an incident about a version that is gone. Nothing of ours changes it between this look and an append that expects the
+    /// log as it was read. Where it can't be read, what was read has to do.
+    async fn look_again(&self, workload: &mut Workload, reads: &Prefetched) {
+        let over = |(_, loaded): &(IncidentSubject, Loaded)| !loaded.incident.is_open() && loaded.incident.attempt() > 0;
+        if !reads.log.latest.as_ref().is_some_and(over) {
+            return;
+        }
+        let (namespace, name) = (workload.object.namespace().to_owned(), workload.object.name().to_owned());
+        match self.cluster.get(workload.kind, &namespace, &name).await {
+            Ok(Some(object)) => workload.object = object,
+            Ok(None) => tracing::info!(namespace, name, "the workload is gone since an alert was followed to it"),
+            Err(error) => tracing::warn!(namespace, name, %error, "the workload can't be read again; what was read counts"),
+        }
     }
 
     /// One append; false where it lost.

@@ -1,11 +1,16 @@
 //! Occurrences: one disposition each, whatever is repeated, joined, resolved or late.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
 use contracts::{subjects, v1};
 use lastgood_core::incident::Command;
+use orchestrator::cluster::{Kind, Lookup, LookupError, Object, Selector};
 use orchestrator::config::Settings;
+use orchestrator::wiring;
 use serde_json::json;
 
-use super::world::{auto, resolved, start};
+use super::world::{auto, resolved, start, still};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_alert_is_one_occurrence_and_others_join() -> anyhow::Result<()> {
@@ -208,5 +213,63 @@ async fn long_after_a_quiet_incident_an_alert_opens_another_and_rolls_nothing_ba
     assert_ne!(another.incident, subject.incident);
     assert_eq!(incident.halted.unwrap().reason, "no_recent_change");
     assert!(!facts.iter().any(|fact| fact == "rollback_planned"), "{facts:?}");
+    world.end().await
+}
+
+/// A cluster whose answer to the next look at a Deployment is as old as it was put here.
+struct Stale {
+    live: Arc<dyn Lookup>,
+    seen: Mutex<Option<Object>>,
+}
+
+#[async_trait]
+impl Lookup for Stale {
+    async fn get(&self, kind: Kind, namespace: &str, name: &str) -> Result<Option<Object>, LookupError> {
+        let seen = if kind == Kind::Deployment { self.seen.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None };
+        if seen.is_some() { Ok(seen) } else { self.live.get(kind, namespace, name).await }
+    }
+
+    async fn list(&self, kind: Kind, namespace: &str, selector: &Selector) -> Result<Vec<Object>, LookupError> {
+        self.live.list(kind, namespace, selector).await
+    }
+}
+
+/// Found by model checking: an alert followed to the workload before a rollback, and settled after its incident.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_before_a_rollback_opens_no_incident_after_it() -> anyhow::Result<()> {
+    let mut world = still(Settings::default()).await?;
+    world.watch(&world.life);
+    let stale = Arc::new(Stale { live: Arc::clone(&world.engine.cluster), seen: Mutex::default() });
+    world.engine.cluster = Arc::clone(&stale) as Arc<dyn Lookup>;
+    wiring::consume(&world.engine, &world.life);
+    world.good_then_bad("web", auto()).await?;
+    let before = world.engine.cluster.get(Kind::Deployment, &world.namespace, "web").await?;
+    world.fire(vec![world.alert("f1", "web")]).await?;
+    let (subject, incident, _) = world.incident("web", "rollback_planned").await?;
+    let (_, plan) = incident.plan.clone().unwrap();
+    let hash = |version: Option<v1::Version>| version.unwrap_or_default().template_hash;
+    let intent = v1::RollbackStarted {
+        attempt: 1,
+        workload_uid: plan.workload_uid,
+        workload_generation: before.as_ref().unwrap().generation(),
+        template_hash: hash(plan.from),
+        target_template_hash: hash(plan.to.clone()),
+    };
+    let now = world.engine.clock.now();
+    world.engine.incidents.execute(&subject, None, &Command::StartAttempt(intent), now).await?;
+    // As the executor would leave it.
+    let stamp = json!({"lastgood.dev/mode": "auto", "lastgood.dev/incident": subject.incident.to_string(),
+        "lastgood.dev/template": hash(plan.to)});
+    world.deploy("web", "1", stamp).await?;
+    let failed = v1::RollbackFailed { attempt: 1, reason: "pods_not_ready".into(), ..v1::RollbackFailed::default() };
+    world.engine.incidents.execute(&subject, None, &Command::Fail(failed), now).await?;
+    let acknowledged = v1::PersonActed { action: v1::Action::Acknowledge.into(), ..v1::PersonActed::default() };
+    world.engine.incidents.execute(&subject, None, &Command::PersonAct(acknowledged), now).await?;
+    world.close("web").await?;
+    *stale.seen.lock().unwrap() = before;
+    world.fire(vec![world.alert("f2", "web")]).await?;
+    world.wait_occurrence("f2", &["occurrence_joined"]).await?;
+    assert!(stale.seen.lock().unwrap().is_none(), "the alert was followed to what ran before");
+    assert_eq!(world.count(&subjects::facts_of_type("anomaly_detected")).await?, 1);
     world.end().await
 }

@@ -80,6 +80,11 @@ impl World {
     /// Starts one replica of the orchestrator.
     pub(crate) fn run(&self, life: &Lifecycle) {
         wiring::consume(&self.engine, life);
+        self.watch(life);
+    }
+
+    /// Starts the ledger's watch alone.
+    pub(crate) fn watch(&self, life: &Lifecycle) {
         let (client, engine, stopping) = (self.client.clone(), self.engine.clone(), life.stopping());
         life.spawn(
             "ledger watch",

@@ -26,7 +26,7 @@ pub(super) enum Action {
     ExecutorCrashes { replica: usize },
     /// An orchestrator takes a notification.
     OrchestratorHears { replica: usize, alert: u8 },
-    /// It reads the workload's newest incident.
+    /// It reads the workload's newest incident, and then where need be the workload again.
     OrchestratorReads { replica: usize },
     /// It stores the opening or the join.
     OrchestratorSettles { replica: usize },

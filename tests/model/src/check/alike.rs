@@ -50,8 +50,6 @@ impl System {
     fn forget_reads(&self, hand: &mut Hand) {
         let begun = || self.book.fold(hand.fold).attempt() > 0;
         match hand.at {
-            // The log comes next, and whether it had moved before doesn't matter then.
-            At::WorkloadRead => hand.moved = false,
             // The workload comes next; whether the log has moved is only asked after an intent.
             At::LogRead => {
                 hand.moved &= begun();
@@ -64,8 +62,8 @@ impl System {
             At::About(Act::Supersede(_) | Act::Halt(_) | Act::GiveUp(_) | Act::CleanUp | Act::TellStatus) => {
                 (hand.moved, hand.live, hand.fold) = (false, None, self.nothing);
             }
-            // Whatever these lead to either reads the log again or appends to its latest.
-            At::About(Act::Intend(_) | Act::Watch | Act::Annotate) | At::Watching => hand.moved = false,
+            // Whatever these lead to reads the log first, or appends to its latest.
+            At::WorkloadRead | At::About(Act::Intend(_) | Act::Watch | Act::Annotate) | At::Watching => hand.moved = false,
         }
     }
 

@@ -19,7 +19,8 @@ use super::world::{Act, At, Hand, Wake, World};
 impl System {
     /// Takes a message: reads one of log and workload.
     pub(super) fn executor_takes(&self, world: &mut World, replica: usize, (incident, wake): (u8, Wake), workload_first: bool) {
-        let mut hand = Hand { incident, wake, fold: self.nothing, moved: false, live: None, written: false, at: At::WorkloadRead };
+        let mut hand =
+            Hand { incident, wake, fold: self.nothing, moved: false, live: None, written: false, at: At::WorkloadRead };
         if workload_first {
             hand.live = Some(world.workload);
             world.executors[replica] = Some(hand);

@@ -16,7 +16,7 @@ impl System {
     /// Notes that a promise is broken, if it is one that is judged here.
     pub(super) fn breaks(&self, world: &mut World, promise: Promise) {
         world.ghost.broken |= promise.bit() & self.judged;
-        world.ghost.left |= self.scenario.leaves == Some(promise);
+        world.ghost.left |= self.scenario.leaves.contains(&promise);
     }
 
     pub(super) fn judge_facts(&self, world: &mut World, incident: u8, decided: &Decided) {

@@ -34,6 +34,8 @@ pub enum Mutation {
     LooksBeforeTheLog,
     /// The executor halts after an intent, when another replica may have written. Found by this checker, and mended.
     HaltsAfterIntent,
+    /// The orchestrator opens an incident about a workload that it read before the last rollback. Found by this checker, and mended.
+    TrustsOldWorkload,
     /// A plan names the revision that the ledger remembers instead of the one that runs. Found by this checker, and mended.
     TrustsOldRevision,
 }

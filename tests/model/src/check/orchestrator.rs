@@ -38,35 +38,48 @@ impl System {
     /// Takes a notification: follows it to the workload.
     pub(super) fn orchestrator_hears(&self, world: &mut World, replica: usize, alert: u8) {
         let new = self.is_new(world, alert);
-        if !new || world.workload.is_none() {
-            // A repeat; or dismissed, because there is no such workload.
-            if new {
-                self.dispose(world, alert, None);
-                world.alerts[usize::from(alert)].ended = true;
-            }
-            world.alerts[usize::from(alert)].notified = false;
+        if let Some(workload) = world.workload.filter(|_| new) {
+            world.orchestrators[replica] = Some(Case::Heard { alert, workload });
             return;
         }
-        world.orchestrators[replica] = Some(Case::Heard { alert, workload: world.workload, ledger: world.ledger });
+        // A repeat; or dismissed, because there is no such workload.
+        if new {
+            self.dispose(world, alert, None);
+            world.alerts[usize::from(alert)].ended = true;
+        }
+        world.alerts[usize::from(alert)].notified = false;
     }
 
-    /// Reads the workload's newest incident, and the sequence that the append is to expect.
+    /// Reads the workload's newest incident, the sequence that the append is to expect, and the ledger; or, after a rollback that is over, the
+    /// workload once more.
     pub(super) fn orchestrator_reads(&self, world: &mut World, replica: usize) -> Option<()> {
-        let Some(Case::Heard { alert, workload: Some(workload), ledger }) = world.orchestrators[replica] else { return None };
-        let newest = world.log.opened.checked_sub(1);
-        let fold = newest.map_or(self.nothing, |newest| world.log.incidents[usize::from(newest)]);
-        world.orchestrators[replica] = Some(Case::Settling { alert, workload, ledger, newest, fold, moved: false });
+        let settling = match world.orchestrators[replica]? {
+            Case::Heard { alert, workload } => {
+                let newest = world.log.opened.checked_sub(1);
+                let fold = newest.map_or(self.nothing, |newest| world.log.incidents[usize::from(newest)]);
+                let incident = self.book.fold(fold);
+                let rolled_back = newest.is_some() && !incident.is_open() && incident.attempt() > 0;
+                let looks_again = rolled_back && !self.book.is(Mutation::TrustsOldWorkload);
+                Case::Settling { alert, workload, ledger: world.ledger, newest, fold, moved: false, looks_again }
+            }
+            Case::Settling { alert, workload, ledger, newest, fold, moved, looks_again: true } => {
+                let workload = world.workload.unwrap_or(workload);
+                Case::Settling { alert, workload, ledger, newest, fold, moved, looks_again: false }
+            }
+            _ => return None,
+        };
+        world.orchestrators[replica] = Some(settling);
         Some(())
     }
 
     /// Appends the opening or the join, together with the occurrence's disposition.
     pub(super) fn orchestrator_settles(&self, world: &mut World, replica: usize) -> Option<()> {
-        let Some(Case::Settling { alert, workload, ledger, newest, fold, moved }) = world.orchestrators[replica] else {
+        let Some(Case::Settling { alert, workload, ledger, newest, fold, moved, .. }) = world.orchestrators[replica] else {
             return None;
         };
         let lost = moved && !self.book.is(Mutation::IgnoresExpectation);
         if lost || !self.is_new(world, alert) {
-            let again = Case::Heard { alert, workload: Some(workload), ledger };
+            let again = Case::Heard { alert, workload };
             let new = self.is_new(world, alert);
             world.orchestrators[replica] = new.then_some(again);
             world.alerts[usize::from(alert)].notified = new;

@@ -12,8 +12,8 @@ use super::cluster;
 use super::executor::due;
 use super::mutation::Mutation;
 use super::order::Order;
-use super::promises::Promise;
 use super::person::Person;
+use super::promises::Promise;
 use super::system::System;
 use super::world::World;
 

@@ -146,7 +146,8 @@ impl System {
             }
             // After the close an end only keeps it from going on, and it may as well not go on: nobody reads the end itself.
             let over = matches!(phase, Some(Phase::Mitigated | Phase::Ended(_)));
-            let may_end = over || (self.scenario.start == Start::Shifted && phase.is_some_and(|phase| !matches!(phase, Phase::Closed(_))));
+            let may_end =
+                over || (self.scenario.start == Start::Shifted && phase.is_some_and(|phase| !matches!(phase, Phase::Closed(_))));
             if may_end && !known.ended {
                 actions.push(Action::AlertResolves { alert });
             }
@@ -228,7 +229,7 @@ fn orchestrator_actions(system: &System, world: &World, replica: usize, actions:
         return;
     };
     actions.push(match case {
-        Case::Heard { .. } => Action::OrchestratorReads { replica },
+        Case::Heard { .. } | Case::Settling { looks_again: true, .. } => Action::OrchestratorReads { replica },
         Case::Settling { .. } => Action::OrchestratorSettles { replica },
         Case::Resuming { .. } => Action::OrchestratorDecides { replica },
         Case::Decided { .. } => Action::OrchestratorStores { replica },

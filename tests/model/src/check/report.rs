@@ -212,7 +212,8 @@ fn interesting() -> Vec<Property<System>> {
         }),
         ("a second rollback", |_, world| world.ghost.writes.iter().all(|writes| *writes > 0)),
         ("the last good was rolled back from: escalated instead", |system, world| {
-            let passed_over = |i: &Incident| i.missing.iter().flat_map(|m| &m.considered).any(|why| why.contains("rolled back from"));
+            let passed_over =
+                |i: &Incident| i.missing.iter().flat_map(|m| &m.considered).any(|why| why.contains("rolled back from"));
             any(system, world, |i| passed_over(i) && i.phase() == Phase::Closed(Outcome::Halted))
         }),
         ("what is known to break", |_, world| world.ghost.left),

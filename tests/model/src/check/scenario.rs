@@ -6,14 +6,14 @@ use super::person::Person;
 use super::promises::Promise;
 
 /// Where a scenario begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     /// The bad version runs, the alert fires, nothing is on the log.
     Alert,
     /// An incident is planned and its thread is open.
     Planned,
-    /// The intent is stored, and an executor is about to write.
-    AboutToWrite,
+    /// An executor was stopped just before its write, and its incident was ended by its deadlines and closed.
+    Stopped,
     /// The write is in place and traffic has shifted.
     Shifted,
     /// Verified and tidied up: the incident only waits for its alert to resolve.
@@ -72,6 +72,9 @@ pub struct Scenario {
     pub sending: bool,
     /// Whether people are told of an end only once no executor is at work (one incident alone): the two don't touch each other.
     pub telling_waits: bool,
+    /// Whether everything from the write to where an incident only waits for its alert is one step (one executor, nobody who changes the
+    /// workload): others can only tell that the incident is open and its version back, and both are so before and after each part of it.
+    pub swift: bool,
     /// Whether the ledger's watch and marks may lag behind.
     pub ledger_lags: bool,
     /// Whether the pause switch is on from the beginning: what opens is halted by its decision.
@@ -79,7 +82,7 @@ pub struct Scenario {
     /// Whether the bad version had proved itself before it went bad.
     pub bad_was_good: bool,
     /// What is known to break here, and left (runbooks/decisions/0009): everything else is judged.
-    pub leaves: Option<Promise>,
+    pub leaves: &'static [Promise],
 }
 
 impl Scenario {
@@ -99,10 +102,11 @@ impl Scenario {
         verdicts: false,
         sending: false,
         telling_waits: false,
+        swift: false,
         ledger_lags: false,
         paused: false,
         bad_was_good: false,
-        leaves: None,
+        leaves: &[],
     };
 
     /// Everything that is explored at this depth.
@@ -208,6 +212,7 @@ impl Scenario {
             orchestrators: 2,
             alerts: 2,
             crashes: u8::from(depth == Depth::Deep),
+            swift: depth == Depth::Ci,
             ..Self::BARE
         }
     }
@@ -266,19 +271,20 @@ impl Scenario {
         }
     }
 
-    /// An executor that was stopped just before its write, until its incident was closed and the workload has another.
+    /// An executor that was stopped just before its write goes on once its incident is closed and the workload has another.
     #[must_use]
     pub fn stopped(depth: Depth) -> Self {
         Self {
             name: "an executor that wakes up in the next incident",
-            start: Start::AboutToWrite,
+            start: Start::Stopped,
             executors: 2,
             alerts: 2,
             in_turn: true,
             acts: u8::from(depth == Depth::Deep),
             person: &[Person::FixesForward, Person::DeploysBadAgain],
             outlasts: true,
-            leaves: Some(Promise::OneActs),
+            // The next incident is then called superseded: its executor can't tell the earlier one's write from a person's.
+            leaves: &[Promise::OneActs, Promise::TrueSupersession],
             ..Self::BARE
         }
     }

@@ -42,10 +42,13 @@ impl System {
     pub(super) fn started(&self) -> World {
         let mut world = self.first();
         for step in way_to(self.scenario.start) {
-            world = self.step(&world, step).unwrap_or(world);
+            world = self.step(&world, step).expect("nobody disturbs the way there");
+        }
+        if self.scenario.start == Start::Stopped {
+            world = self.closed_meanwhile(world);
         }
         match self.scenario.start {
-            Start::Alert | Start::AboutToWrite => {}
+            Start::Alert | Start::Stopped => {}
             // The plan came before the thread: its message asked for nothing yet.
             Start::Planned => world.wakes[0].acknowledge(Wake::Planned),
             Start::Shifted | Start::Closing => world.wakes = [Wakes::default(); INCIDENTS],
@@ -54,14 +57,31 @@ impl System {
         world.acts_left = self.scenario.acts;
         world
     }
+
+    /// Its deadlines pass, and people are told, until it is closed.
+    fn closed_meanwhile(&self, mut world: World) -> World {
+        loop {
+            let mut steps = Vec::new();
+            self.possible(&world, &mut steps);
+            let closes = |step: &Action| matches!(step, Action::TimerFires { .. } | Action::NotifierSends { .. });
+            let next = steps.into_iter().find(closes).and_then(|step| self.step(&world, step));
+            match next {
+                Some(next) => world = next,
+                None => return world,
+            }
+        }
+    }
+}
+
+const LOOK: Action = Action::ExecutorLooks { replica: 0, late: false };
+const ACT: Action = Action::ExecutorActs { replica: 0, late: false };
+
+const fn take(incident: u8, wake: Wake) -> Action {
+    Action::ExecutorTakes { replica: 0, incident, wake, workload_first: false }
 }
 
 /// The steps that lead there.
 fn way_to(start: Start) -> Vec<Action> {
-    let look = Action::ExecutorLooks { replica: 0, late: false };
-    let act = Action::ExecutorActs { replica: 0, late: false };
-    let take = |wake| Action::ExecutorTakes { replica: 0, incident: 0, wake, workload_first: false };
-    let check = |check| Action::CheckFinishes { incident: 0, check, verdict: 0 };
     let planned = [
         Action::AlertBegins { alert: 0 },
         Action::OrchestratorHears { replica: 0, alert: 0 },
@@ -70,17 +90,22 @@ fn way_to(start: Start) -> Vec<Action> {
         Action::OrchestratorStores { replica: 0 },
         Action::ThreadOpens { incident: 0 },
     ];
-    let about_to_write = [take(Wake::Announced), look, act, look];
-    let report = Action::ExecutorReports { replica: 0 };
-    let shifted = [act, report, report, report, report];
-    let verified = [check(0), check(1), Action::VerifierConcludes { incident: 0 }];
-    let closing = [take(Wake::Passed), look, act, act, act];
-    let ways: [(Start, &[Action]); 5] = [
-        (Start::Planned, &planned),
-        (Start::AboutToWrite, &about_to_write),
-        (Start::Shifted, &shifted),
-        (Start::Closing, &verified),
-        (Start::Closing, &closing),
-    ];
-    ways.into_iter().filter(|(leads_to, _)| *leads_to <= start).flat_map(|(_, steps)| steps).copied().collect()
+    let about_to_write = [take(0, Wake::Announced), LOOK, ACT, LOOK];
+    let watching = [&planned[..], &about_to_write, &[ACT]].concat();
+    match start {
+        Start::Alert => Vec::new(),
+        Start::Planned => planned.into(),
+        Start::Stopped => [&planned[..], &about_to_write].concat(),
+        Start::Shifted => [&watching[..], &REPORTS].concat(),
+        Start::Closing => [watching, to_the_end(0)].concat(),
+    }
+}
+
+const REPORTS: [Action; 4] = [Action::ExecutorReports { replica: 0 }; 4];
+
+/// From the write to where an incident only waits for its alert, all being well.
+pub(super) fn to_the_end(incident: u8) -> Vec<Action> {
+    let check = |check| Action::CheckFinishes { incident, check, verdict: 0 };
+    let verified = [check(0), check(1), Action::VerifierConcludes { incident }];
+    [&REPORTS[..], &verified, &[take(incident, Wake::Passed), LOOK, ACT, ACT, ACT]].concat()
 }

@@ -20,6 +20,7 @@ use super::order::Order;
 use super::promises::Promise;
 use super::report;
 use super::scenario::Scenario;
+use super::start::to_the_end;
 use super::world::{Case, Wake, World};
 
 /// One scenario, with the product's decisions.
@@ -55,7 +56,7 @@ impl System {
         let blank = book.keep_ledger(LedgerView::default());
         let judged = match mistake {
             Some((_, promise)) => promise.bit(),
-            None => scenario.leaves.map_or(u32::MAX, |left| !left.bit()),
+            None => scenario.leaves.iter().fold(u32::MAX, |judged, left| judged & !left.bit()),
         };
         Self { scenario, book, nothing, blank, graph: Mutex::default(), judged }
     }
@@ -88,33 +89,45 @@ impl System {
 
     pub(super) fn step(&self, last: &World, action: Action) -> Option<World> {
         let mut world = last.clone();
+        match (action, last.executors[0]) {
+            (Action::ExecutorReports { .. }, Some(hand)) if self.scenario.swift => {
+                for step in to_the_end(hand.incident) {
+                    self.apply(&mut world, step)?;
+                }
+            }
+            _ => self.apply(&mut world, action)?,
+        }
+        self.make_alike(&mut world);
+        Some(world)
+    }
+
+    fn apply(&self, world: &mut World, action: Action) -> Option<()> {
         match action {
             Action::ExecutorTakes { replica, incident, wake, workload_first } => {
-                self.executor_takes(&mut world, replica, (incident, wake), workload_first);
+                self.executor_takes(world, replica, (incident, wake), workload_first);
             }
-            Action::ExecutorLooks { replica, late } => self.executor_looks(&mut world, replica, late)?,
-            Action::ExecutorActs { replica, late } => self.executor_acts(&mut world, replica, late)?,
-            Action::ExecutorSees { replica } => self.executor_sees(&mut world, replica)?,
-            Action::ExecutorReports { replica } => self.executor_reports(&mut world, replica)?,
-            Action::ExecutorGivesUp { replica } => self.executor_gives_up(&mut world, replica)?,
+            Action::ExecutorLooks { replica, late } => self.executor_looks(world, replica, late)?,
+            Action::ExecutorActs { replica, late } => self.executor_acts(world, replica, late)?,
+            Action::ExecutorSees { replica } => self.executor_sees(world, replica)?,
+            Action::ExecutorReports { replica } => self.executor_reports(world, replica)?,
+            Action::ExecutorGivesUp { replica } => self.executor_gives_up(world, replica)?,
             Action::ExecutorCrashes { replica } => {
                 world.executors[replica] = None;
                 world.crashes_left -= 1;
             }
-            Action::OrchestratorHears { replica, alert } => self.orchestrator_hears(&mut world, replica, alert),
-            Action::OrchestratorReads { replica } => self.orchestrator_reads(&mut world, replica)?,
-            Action::OrchestratorSettles { replica } => self.orchestrator_settles(&mut world, replica)?,
-            Action::OrchestratorResumes { replica, incident } => self.orchestrator_resumes(&mut world, replica, incident),
-            Action::OrchestratorDecides { replica } => self.orchestrator_decides(&mut world, replica)?,
-            Action::OrchestratorStores { replica } => self.orchestrator_stores(&mut world, replica)?,
+            Action::OrchestratorHears { replica, alert } => self.orchestrator_hears(world, replica, alert),
+            Action::OrchestratorReads { replica } => self.orchestrator_reads(world, replica)?,
+            Action::OrchestratorSettles { replica } => self.orchestrator_settles(world, replica)?,
+            Action::OrchestratorResumes { replica, incident } => self.orchestrator_resumes(world, replica, incident),
+            Action::OrchestratorDecides { replica } => self.orchestrator_decides(world, replica)?,
+            Action::OrchestratorStores { replica } => self.orchestrator_stores(world, replica)?,
             Action::OrchestratorCrashes { replica } => {
                 world.orchestrators[replica] = None;
                 world.crashes_left -= 1;
             }
-            other => self.other(&mut world, other)?,
+            other => self.other(world, other)?,
         }
-        self.make_alike(&mut world);
-        Some(world)
+        Some(())
     }
 }
 

@@ -140,10 +140,10 @@ pub(super) enum Act {
 /// What an orchestrator replica has in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Case {
-    /// An alert was heard; the workload and its ledger were read.
-    Heard { alert: u8, workload: Option<Workload>, ledger: LedgerId },
-    /// The log too.
-    Settling { alert: u8, workload: Workload, ledger: LedgerId, newest: Option<u8>, fold: FoldId, moved: bool },
+    /// An alert was heard, and followed to the workload.
+    Heard { alert: u8, workload: Workload },
+    /// The log and the ledger were read too; after a rollback that is over, the workload is to be read again.
+    Settling { alert: u8, workload: Workload, ledger: LedgerId, newest: Option<u8>, fold: FoldId, moved: bool, looks_again: bool },
     /// An undecided incident was loaded; the workload is to be read.
     Resuming { incident: u8, fold: FoldId, ledger: LedgerId },
     /// The decision is made, and to be stored.
@@ -178,6 +178,6 @@ pub(super) struct Ghost {
     pub(super) sent: [u64; 4],
     /// Broken promises, as bits of `Promise`.
     pub(super) broken: u32,
-    /// Whether the one that the scenario leaves was broken.
+    /// Whether one that the scenario leaves was broken.
     pub(super) left: bool,
 }
