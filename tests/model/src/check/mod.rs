@@ -7,6 +7,9 @@
 //! once for each distinct question (`book`), so that millions of steps cost little. Time is order alone: a fact has its incident's hour,
 //! and whoever reads a clock may read it early or late, so that every deadline may pass at any point.
 //!
+//! What keeps it small is said where it is done: `alike` forgets what no later step reads, `possible` leaves out what nobody can tell from its
+//! absence, and a scenario says which bounds it takes.
+//!
 //! Guarantees: `run` says how many states there were, and for each broken promise a path that leads there, in words; a check that finds nothing
 //! has seen every state within its bounds, and from each of them all incidents can close. Must not: copy a rule of the product.
 
