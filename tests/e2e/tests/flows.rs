@@ -28,5 +28,5 @@ fn main() -> ExitCode {
         contested::the_bad_version_put_back_on_purpose_supersedes,
         contested::an_autoscaler_supersedes_nothing,
     ];
-    e2e::harness::main(WorldOptions::default(), cases, 5)
+    e2e::harness::main(WorldOptions::default(), cases, 10)
 }

@@ -2,8 +2,7 @@
 //!
 //! `LASTGOOD_SEED=17` replays one seed and prints every event; `LASTGOOD_SEEDS=5000` runs so many; `LASTGOOD_SOAK=30` runs for so many
 //! minutes; both begin with `LASTGOOD_FROM`, and go on after a failure with `LASTGOOD_KEEP_GOING=1`. A failure prints the seed, the broken
-//! promise, the last events and the command that replays it. At depth: `LASTGOOD_SEEDS=3000 cargo test --profile sim -p model --test
-//! simulation -- --nocapture`.
+//! promise, the last events and the command that replays it.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -13,10 +12,10 @@ use std::time::Duration;
 use model::run::{Report, run};
 use tokio::time::Instant;
 
-/// Seeds of a usual run, which is not optimised: two to four seconds each. The command that runs thousands builds with `--profile sim`.
-const SEEDS: u64 = 40;
+/// Seeds of a usual run: a fifth to half a second each.
+const SEEDS: u64 = 1_000;
 /// Seeds with `LASTGOOD_DEPTH=deep`.
-const DEEP: u64 = 2_000;
+const DEEP: u64 = 10_000;
 /// Events shown of a failed run.
 const SHOWN: usize = 60;
 

@@ -1,6 +1,6 @@
 //! ReplicaSets as a Deployment's history: finding, making, renumbering and forgetting revisions.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{DESIRED, MAXIMUM, REVISION, Rollout};
 use crate::sim::ident;
@@ -12,12 +12,15 @@ const HISTORY: &str = "deployment.kubernetes.io/revision-history";
 
 /// Whether a ReplicaSet runs this template, but for the hash label.
 pub(super) fn same_template(set: &Value, template: &Value) -> bool {
-    let strip = |template: &Value| {
-        let mut template = template.clone();
-        template.cut(HASH);
-        template
-    };
-    strip(set.at("/spec/template")) == strip(template)
+    same_without(set.at("/spec/template"), template, &["metadata", "labels", "pod-template-hash"])
+}
+
+/// Whether two values are the same but for what is at `path`, which may be in either.
+fn same_without(a: &Value, b: &Value, path: &[&str]) -> bool {
+    let ([key, rest @ ..], Value::Object(a), Value::Object(b)) = (path, a, b) else { return a == b };
+    let others = |map: &Map<String, Value>| map.len() - usize::from(map.contains_key(*key));
+    let same = others(a) == others(b) && a.iter().filter(|(name, _)| name != key).all(|(name, value)| b.get(name) == Some(value));
+    same && (rest.is_empty() || same_without(a.get(*key).unwrap_or(&Value::Null), b.get(*key).unwrap_or(&Value::Null), rest))
 }
 
 fn number(set: &Value) -> i64 {
