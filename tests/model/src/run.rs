@@ -3,7 +3,7 @@
 //! Guarantees: runs in a runtime of its own on the calling thread, in virtual time only; the same seed gives the same digest, events and
 //! verdict. Must not: touch the network, the disk or the host's clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,16 +12,18 @@ use contracts::subjects::streams;
 use contracts::v1::Outcome;
 use testbed::sim::memory::MemoryCluster;
 use tokio::runtime::Builder;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::invariants::{self, Violation};
 use crate::nats;
-use crate::scenario::play::{Orders, play};
+use crate::scenario::play::{Orders, play, replay};
 use crate::scenario::{Script, UNREST, people, script, settings};
 use crate::world::dice::derive;
 use crate::world::history::{History, Message, What, describe};
+use crate::world::sabotage::{Sabotage, Saboteur};
 use crate::world::time::VirtualTime;
+use crate::world::traps::Traps;
 use crate::world::weather::Weather;
 use crate::world::{Shared, World, alerting, lock, processes};
 
@@ -50,27 +52,40 @@ pub struct Report {
 /// Where a thread can have no runtime at all, or the empty world can't be set up.
 #[must_use]
 pub fn run(seed: u64, keep: bool) -> Report {
+    run_with(seed, None, keep)
+}
+
+/// The same of a product that makes a mistake.
+///
+/// # Panics
+/// As [`run`].
+#[must_use]
+pub fn run_with(seed: u64, sabotage: Option<Sabotage>, keep: bool) -> Report {
     // kube's watches draw their jitter from this thread's generator.
     fastrand::seed(seed);
     let runtime =
         Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime without I/O needs nothing");
-    let report = runtime.block_on(simulate(seed, keep));
+    let report = runtime.block_on(simulate(seed, sabotage, keep));
     drop(runtime);
     report
 }
 
-async fn simulate(seed: u64, keep: bool) -> Report {
+async fn simulate(seed: u64, sabotage: Option<Sabotage>, keep: bool) -> Report {
     let script = script(seed);
-    let world = build(seed, &script);
+    let (world, sprung) = build(seed, &script, sabotage);
     let orders = start(&world, &script);
     let begun = Instant::now();
-    play(&world, &script, &orders, begun).await;
-    sleep_until(begun + UNREST).await;
+    tokio::select! {
+        biased;
+        () = world.broken.notified() => {}
+        () = play(&world, &script, &orders, sprung, begun) => {}
+        () = sleep_until(begun + UNREST) => {}
+    }
     calm(&world);
-    let settled = settle(&world).await;
+    let settled = settle(&world).await && operate(&world).await;
     let mut history = lock(&world.history);
     if !settled {
-        let open = open(&history);
+        let open = history.open_incidents();
         history.fail(
             "S5 every incident closes, and everybody is told",
             format!("after {:?} these are open: {open:?}", settings::SETTLED_WITHIN),
@@ -80,12 +95,13 @@ async fn simulate(seed: u64, keep: bool) -> Report {
     report(&world, &history, keep)
 }
 
-fn build(seed: u64, script: &Script) -> Shared {
+fn build(seed: u64, script: &Script, sabotage: Option<Sabotage>) -> (Shared, mpsc::UnboundedReceiver<usize>) {
     let time = VirtualTime::start();
     let cluster = MemoryCluster::start(move || time.now(), derive(seed, "cluster")).expect("the first objects are good");
     let server = nats::Server::start(derive(seed, "nats"), time.now());
     server.set_faults(script.bus_faults());
-    let history = History::new(invariants::all(script.bus_rough > 0.0));
+    let history = History::new(invariants::all());
+    let (traps, sprung) = Traps::new(script.ambushes.iter().map(|ambush| ambush.trap.clone()).collect());
     let world = Arc::new(World {
         seed,
         time,
@@ -96,6 +112,10 @@ fn build(seed: u64, script: &Script) -> Shared {
         ingests: Mutex::default(),
         stubborn: Mutex::default(),
         rules: Mutex::default(),
+        traps: Arc::new(traps),
+        saboteur: Saboteur::new(sabotage),
+        befallen: Mutex::default(),
+        broken: Notify::new(),
     });
     let observer = Arc::downgrade(&world);
     world.nats.on_stored(move |stream, stored| {
@@ -109,7 +129,7 @@ fn build(seed: u64, script: &Script) -> Shared {
             }));
         }
     });
-    world
+    (world, sprung)
 }
 
 /// Starts everything that lives as long as the world.
@@ -134,6 +154,9 @@ fn start(world: &Shared, script: &Script) -> Orders {
 fn calm(world: &Shared) {
     *lock(&world.weather) = Weather::calm();
     world.nats.set_faults(nats::Faults::none());
+    for stream in [streams::INCIDENTS, streams::ALERTS, streams::LEDGER] {
+        world.nats.set_full(stream, false);
+    }
     world.record(What::Calm);
 }
 
@@ -147,30 +170,28 @@ async fn settle(world: &Shared) -> bool {
         if history.violation().is_some() {
             return true;
         }
-        quiet = if open(&history).is_empty() { quiet + 1 } else { 0 };
+        quiet = if history.open_incidents().is_empty() { quiet + 1 } else { 0 };
         // Long enough for whatever still fires to be told once more.
         if quiet > 24 {
             return true;
         }
     }
-    open(&lock(&world.history)).is_empty()
+    lock(&world.history).open_incidents().is_empty()
 }
 
-/// The incidents that are open.
-fn open(history: &History) -> Vec<String> {
-    let mut open = BTreeSet::new();
-    for event in history.events() {
-        let What::Stored(message) = &event.what else { continue };
-        let Some((path, event_type)) = message.subject.rsplit_once('.').filter(|_| message.stream == streams::INCIDENTS) else {
-            continue;
-        };
-        match event_type {
-            "anomaly_detected" => open.insert(path.to_owned()),
-            "incident_closed" => open.remove(path),
-            _ => false,
-        };
+/// What people do afterwards; false when it does not settle again.
+async fn operate(world: &Shared) -> bool {
+    if world.is_broken() {
+        return true;
     }
-    open.into_iter().collect()
+    match replay(world).await {
+        Ok(0) => true,
+        Ok(_) => settle(world).await,
+        Err(why) => {
+            lock(&world.history).fail("S8 dead letters can be replayed", why);
+            true
+        }
+    }
 }
 
 fn report(world: &Shared, history: &History, keep: bool) -> Report {
@@ -183,7 +204,7 @@ fn report(world: &Shared, history: &History, keep: bool) -> Report {
                     let outcome = Outcome::try_from(closed.outcome).unwrap_or(Outcome::Unspecified);
                     *outcomes.entry(outcome.as_str_name().trim_start_matches("OUTCOME_").to_ascii_lowercase()).or_default() += 1;
                 }
-                "facts stored".to_owned()
+                if message.stream.starts_with("OBJ_") { "archive messages".to_owned() } else { "facts stored".to_owned() }
             }
             What::Wrote(write) if write.process.is_none() => "changes by people".to_owned(),
             What::Wrote(_) => "cluster writes".to_owned(),
@@ -197,6 +218,9 @@ fn report(world: &Shared, history: &History, keep: bool) -> Report {
     }
     for (kind, count) in world.nats.injected() {
         *counts.entry(format!("bus: {kind}")).or_default() += count;
+    }
+    for (kind, count) in lock(&world.befallen).iter() {
+        *counts.entry((*kind).to_owned()).or_default() += count;
     }
     let events = if keep || history.violation().is_some() { history.events().iter().map(describe).collect() } else { Vec::new() };
     Report {

@@ -3,6 +3,7 @@
 //! Guarantees: a request takes effect within one instant, of which the history has the object right before and right after; a dead process's
 //! requests never arrive. Must not: answer anything that the API server would not.
 
+mod tamper;
 mod watches;
 
 use std::sync::Arc;
@@ -19,11 +20,15 @@ use tower::timeout::Timeout;
 use crate::world::dice::Dice;
 use crate::world::gate::Gate;
 use crate::world::history::{What, Write};
+use crate::world::sabotage::Sabotage;
 use crate::world::weather::{Weather, is_away};
 use crate::world::{Shared, lock};
 
 /// How long a client waits for an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// When a sabotaged client sends a write again.
+const BLIND_RETRY: Duration = Duration::from_secs(8);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// An answer's body.
@@ -54,29 +59,38 @@ async fn carry(
     dice: &Dice,
     request: Request<kube::client::Body>,
 ) -> Result<Response<Body>, Failure> {
-    let (parts, body) = request.into_parts();
-    let body = body.collect().await?.to_bytes();
+    let (mut parts, body) = request.into_parts();
+    let mut body = body.collect().await?.to_bytes();
     let target = target(parts.uri.path());
+    tamper::request(&world.saboteur, gate.process(), &mut parts, &mut body, target.as_ref());
     let is_write = parts.method != Method::GET && !parts.uri.query().unwrap_or_default().contains("dryRun=All");
     let operation = operation(&parts, target.as_ref(), is_write);
     gate.before(&operation).await;
     tokio::time::sleep(dice.millis(1, 15)).await;
     let weather = world.sky();
-    if is_away(weather.api_away) || dice.chance(weather.api_lost_request) {
+    if is_away(weather.api_away) {
+        world.count("api: away");
         return lost(dice, &weather).await;
     }
-    if let Some(refusal) = refusal(dice, &weather, &parts, target.as_ref()) {
+    if world.befalls("api: request lost", dice, weather.api_lost_request) {
+        return lost(dice, &weather).await;
+    }
+    if let Some(refusal) = refusal(world, dice, &weather, &parts, target.as_ref()) {
         return Ok(refusal);
     }
     let answer = perform(world, gate, &parts, &body, target.as_ref(), is_write);
     gate.after(&operation).await;
+    if is_write && world.saboteur.makes(Sabotage::BlindRetry) {
+        retry_blindly(world, gate, &parts, &body);
+    }
     note_look(world, gate, &parts, target.as_ref());
+    let answer = tamper::answer(&world.saboteur, gate.process(), &parts, target.as_ref(), answer).await;
     let is_watch = parts.uri.query().is_some_and(|query| query.contains("watch=true"));
     tokio::time::sleep(dice.millis(1, 15)).await;
-    if !is_watch && dice.chance(weather.api_lost_answer) {
+    if !is_watch && world.befalls("api: answer lost", dice, weather.api_lost_answer) {
         return lost(dice, &weather).await;
     }
-    if dice.chance(weather.api_slow) {
+    if world.befalls("api: old answer", dice, weather.api_slow) {
         tokio::time::sleep(dice.millis(300, 4_000)).await;
     }
     if gate.is_dead() {
@@ -107,23 +121,25 @@ async fn lost(dice: &Dice, weather: &Weather) -> Result<Response<Body>, Failure>
     Err(Box::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset)))
 }
 
-fn refusal(dice: &Dice, weather: &Weather, parts: &Parts, target: Option<&Target>) -> Option<Response<Body>> {
+fn refusal(world: &Shared, dice: &Dice, weather: &Weather, parts: &Parts, target: Option<&Target>) -> Option<Response<Body>> {
     let of_workload = target.is_some_and(|target| target.resource == "deployments.apps");
     let changes = matches!(parts.method, Method::PUT | Method::PATCH);
-    if changes && dice.chance(weather.api_conflict) {
+    if changes && world.befalls("api: 409", dice, weather.api_conflict) {
         return Some(status(409, "Conflict", "the object has been modified; please apply your changes to the latest version"));
     }
-    if parts.method == Method::PUT && of_workload && dice.chance(weather.api_refused) {
+    if parts.method == Method::PUT && of_workload && world.befalls("api: 422", dice, weather.api_refused) {
         return Some(status(422, "Invalid", "admission webhook denied the request"));
     }
-    if dice.chance(weather.api_error) {
-        return Some(match dice.between(0, 2) {
-            0 => status(429, "TooManyRequests", "the server has received too many requests"),
-            1 => status(500, "InternalError", "etcdserver: request timed out"),
-            _ => status(503, "ServiceUnavailable", "the server is currently unable to handle the request"),
-        });
+    if !dice.chance(weather.api_error) {
+        return None;
     }
-    None
+    let (kind, code, reason, message) = match dice.between(0, 2) {
+        0 => ("api: 429", 429, "TooManyRequests", "the server has received too many requests"),
+        1 => ("api: 500", 500, "InternalError", "etcdserver: request timed out"),
+        _ => ("api: 503", 503, "ServiceUnavailable", "the server is currently unable to handle the request"),
+    };
+    world.count(kind);
+    Some(status(code, reason, message))
 }
 
 fn status(code: u16, reason: &str, message: &str) -> Response<Body> {
@@ -161,9 +177,21 @@ fn perform(
     answer
 }
 
+/// The same write again, seconds later, whatever has happened since.
+fn retry_blindly(world: &Shared, gate: &Arc<Gate>, parts: &Parts, body: &Bytes) {
+    let (world, gate, parts) = (Arc::clone(world), Arc::clone(gate), parts.clone());
+    let Some(body) = tamper::edited(body, tamper::unguard) else { return };
+    tokio::spawn(async move {
+        tokio::time::sleep(BLIND_RETRY).await;
+        let target = target(parts.uri.path());
+        perform(&world, &gate, &parts, &body, target.as_ref(), true);
+    });
+}
+
 fn note_look(world: &Shared, gate: &Gate, parts: &Parts, target: Option<&Target>) {
     let pods = target.filter(|target| target.resource == "pods" && parts.method == Method::GET);
-    if let Some(target) = pods.filter(|_| gate.process().starts_with("verifier")) {
+    let old = world.saboteur.makes(Sabotage::OldLook);
+    if let Some(target) = pods.filter(|_| gate.process().starts_with("verifier") && !old) {
         let (process, namespace) = (gate.process().to_owned(), target.namespace.clone());
         world.record(What::Looked { process, namespace });
     }

@@ -53,6 +53,7 @@ impl Watch {
         let away = is_away(self.world.sky().api_away);
         let Some(frame) = frame.filter(|_| !away) else {
             self.over = true;
+            self.world.count("api: watch broken");
             // Half of them end as if the server had ended them, half break off.
             let error: Failure = Box::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
             return self.dice.chance(0.5).then_some(Err(error));

@@ -1,10 +1,11 @@
 //! S1: an alert that was answered with 2xx is stored, and its occurrence has exactly one disposition.
 //!
 //! An occurrence begins with its disposition and ends with `occurrence_resolved`; a second disposition before that would be a second one of
-//! the same occurrence.
+//! the same occurrence. In the end the last occurrence of a fingerprint reaches to its last firing, and is over if that is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contracts::OccurrenceFact;
 use contracts::subjects::streams;
 use contracts::v1::{AlertNotification, AlertStatus};
 use jiff::Timestamp;
@@ -18,9 +19,25 @@ use crate::world::history::{Event, Message, What};
 pub(super) struct Dispositions {
     /// What the stream of alerts holds: fingerprint, whether it fires, since when.
     stored: BTreeSet<(String, bool, Timestamp)>,
-    /// By fingerprint: the first time that a firing was stored, and of the last disposition whether it is still open.
-    firing: BTreeMap<String, Timestamp>,
-    disposed: BTreeMap<String, bool>,
+    /// By fingerprint: the last firing that was stored.
+    firing: BTreeMap<String, Firing>,
+    /// By fingerprint: the last occurrence.
+    disposed: BTreeMap<String, Occurrence>,
+}
+
+/// The last firing of an alert by what was heard of it.
+#[derive(Debug, Clone, Copy)]
+struct Firing {
+    starts_at: Timestamp,
+    /// Whether its end was heard as well.
+    over: bool,
+}
+
+/// The last occurrence.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Occurrence {
+    Open,
+    Ended(Timestamp),
 }
 
 impl Invariant for Dispositions {
@@ -44,10 +61,16 @@ impl Invariant for Dispositions {
     }
 
     fn end(&self) -> Result<(), String> {
-        match self.firing.keys().find(|fingerprint| !self.disposed.contains_key(*fingerprint)) {
-            Some(fingerprint) => Err(format!("{fingerprint} was stored as firing and has no disposition")),
-            None => Ok(()),
-        }
+        self.firing.iter().try_for_each(|(fingerprint, firing)| match self.disposed.get(fingerprint) {
+            None => Err(format!("{fingerprint} was stored as firing and has no disposition")),
+            Some(Occurrence::Ended(at)) if *at < firing.starts_at => {
+                Err(format!("{fingerprint} fired again at {}, after its end at {at}, and has no disposition", firing.starts_at))
+            }
+            Some(Occurrence::Open) if firing.over => {
+                Err(format!("the end of {fingerprint}, which fired since {}, is not on its occurrence", firing.starts_at))
+            }
+            Some(_) => Ok(()),
+        })
     }
 }
 
@@ -57,9 +80,11 @@ impl Dispositions {
         for alert in notification.alerts {
             let starts_at = contracts::time::from_proto(alert.starts_at.as_ref()).unwrap_or(message.at);
             let firing = alert.status() == AlertStatus::Firing;
-            if firing {
-                self.firing.entry(alert.fingerprint.clone()).or_insert(message.at);
+            let last = self.firing.entry(alert.fingerprint.clone()).or_insert(Firing { starts_at, over: !firing });
+            if starts_at > last.starts_at {
+                *last = Firing { starts_at, over: !firing };
             }
+            last.over |= !firing && starts_at == last.starts_at;
             self.stored.insert((alert.fingerprint, firing, starts_at));
         }
     }
@@ -67,14 +92,21 @@ impl Dispositions {
     fn dispose(&mut self, message: &Message) -> Result<(), String> {
         let fingerprint = message.subject.split('.').nth(2).unwrap_or_default().to_owned();
         let resolved = message.event_type() == "occurrence_resolved";
-        let open = self.disposed.get(&fingerprint).copied().unwrap_or_default();
+        let open = self.disposed.get(&fingerprint) == Some(&Occurrence::Open);
         if open && !resolved {
             return Err(format!("{} is a second disposition of an occurrence that has not ended", message.subject));
         }
         if !self.disposed.contains_key(&fingerprint) && resolved {
             return Err(format!("{} ends an occurrence that has no disposition", message.subject));
         }
-        self.disposed.insert(fingerprint, !resolved);
+        let occurrence = match OccurrenceFact::decode(message.event_type(), &message.data) {
+            Ok(OccurrenceFact::OccurrenceResolved(end)) => {
+                Occurrence::Ended(contracts::time::from_proto(end.ends_at.as_ref()).unwrap_or(Timestamp::MIN))
+            }
+            Ok(_) => Occurrence::Open,
+            Err(error) => return Err(format!("{} does not decode: {error}", message.subject)),
+        };
+        self.disposed.insert(fingerprint, occurrence);
         Ok(())
     }
 }
@@ -97,9 +129,11 @@ mod tests {
     fn it_can_fail() {
         let alert = || forge::alert("f1", true);
         holds(Dispositions::default(), vec![alert(), heard(true), occurrence("occurrence_opened")]);
-        let again =
-            vec![alert(), occurrence("occurrence_opened"), occurrence("occurrence_resolved"), occurrence("occurrence_joined")];
-        holds(Dispositions::default(), again);
+        let over = vec![alert(), occurrence("occurrence_opened"), occurrence("occurrence_resolved")];
+        broken(Dispositions::default(), over.clone(), "fired again");
+        holds(Dispositions::default(), [over, vec![occurrence("occurrence_joined")]].concat());
+        let ended = vec![alert(), occurrence("occurrence_opened"), forge::alert("f1", false)];
+        broken(Dispositions::default(), ended, "is not on its occurrence");
         broken(Dispositions::default(), vec![heard(true)], "is not stored");
         broken(Dispositions::default(), vec![alert(), heard(true)], "no disposition");
         let twice = vec![alert(), occurrence("occurrence_opened"), occurrence("occurrence_joined")];

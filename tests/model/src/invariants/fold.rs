@@ -19,6 +19,8 @@ pub(super) struct Known {
     pub(super) planned: Option<usize>,
     /// The number of the event that stored that traffic has shifted.
     pub(super) shifted: Option<usize>,
+    /// The number of the event that stored that it is verified.
+    pub(super) mitigated: Option<usize>,
 }
 
 /// All incidents.
@@ -37,9 +39,11 @@ impl Incidents {
             incident: Incident::default(),
             planned: None,
             shifted: None,
+            mitigated: None,
         });
         match &fact {
             Fact::RollbackPlanned(_) => known.planned = Some(event.number),
+            Fact::Mitigated(_) => known.mitigated = Some(event.number),
             Fact::TrafficShifted(_) => known.shifted = Some(event.number),
             _ => {}
         }

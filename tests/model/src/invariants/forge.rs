@@ -44,6 +44,11 @@ pub(crate) fn stored_at(stream: &str, sequence: u64, subject: &str, data: &[u8])
     What::Stored(Message { stream: stream.into(), sequence, subject: subject.into(), at: at(0), data })
 }
 
+/// Where an incident's facts of this type are.
+pub(crate) fn path(number: u128, event_type: &str) -> String {
+    subject(number).fact(event_type)
+}
+
 fn of(number: u128, fact: impl Into<Fact>) -> What {
     let fact = fact.into();
     stored(streams::INCIDENTS, &subject(number).fact(fact.event_type()), &fact.encode())
@@ -80,6 +85,16 @@ pub(crate) fn resolved(number: u128, fingerprint: &str) -> What {
     of(number, v1::AlertResolved { fingerprint: fingerprint.into(), ..v1::AlertResolved::default() })
 }
 
+/// Over, by the word of Prometheus.
+pub(crate) fn over(number: u128, fingerprint: &str) -> What {
+    let seen_by = "prometheus".to_owned();
+    of(number, v1::AlertResolved { fingerprint: fingerprint.into(), seen_by, ..v1::AlertResolved::default() })
+}
+
+pub(crate) fn mitigated(number: u128) -> What {
+    of(number, v1::Mitigated {})
+}
+
 pub(crate) fn closed(number: u128) -> What {
     of(number, v1::IncidentClosed::default())
 }
@@ -87,6 +102,16 @@ pub(crate) fn closed(number: u128) -> What {
 pub(crate) fn asked(number: u128) -> What {
     let (audience, urgency) = (Audience::OnCall.into(), Urgency::Page.into());
     of(number, v1::NotificationRequested { audience, urgency, reason: "failed".into(), ..v1::NotificationRequested::default() })
+}
+
+/// The team lead is asked for because of a dead letter.
+pub(crate) fn dead_letter(number: u128) -> What {
+    let (audience, urgency, reason) = (Audience::TeamLead.into(), Urgency::Page.into(), "dead_letter".into());
+    of(number, v1::NotificationRequested { audience, urgency, reason, ..v1::NotificationRequested::default() })
+}
+
+pub(crate) fn notified(number: u128) -> What {
+    of(number, v1::OnCallNotified { reason: "failed".into(), ..v1::OnCallNotified::default() })
 }
 
 pub(crate) fn told(number: u128, answer_lost: bool) -> What {
@@ -188,22 +213,51 @@ pub(crate) fn person(before: Value, after: Value) -> What {
     write(None, before, after)
 }
 
-fn judge(mut invariant: impl Invariant, events: Vec<What>) -> Result<(), String> {
-    for (number, what) in events.into_iter().enumerate() {
-        invariant.see(&Event { number, at: at(0), what })?;
+/// The selector of the Service of the same name goes from one version to another.
+pub(crate) fn selector_changed(process: Option<&str>, from: &str, to: &str) -> What {
+    let service = |version: &str| Some(Arc::new(json!({"spec": {"selector": {"app": "web", "version": version}}})));
+    What::Wrote(Write {
+        process: process.map(ToOwned::to_owned),
+        resource: "services".into(),
+        namespace: "shop".into(),
+        name: "web".into(),
+        before: service(from),
+        after: service(to),
+    })
+}
+
+fn judge(mut invariant: impl Invariant, events: Vec<(i64, What)>) -> Result<(), String> {
+    for (number, (second, what)) in events.into_iter().enumerate() {
+        invariant.see(&Event { number, at: at(second), what })?;
     }
     invariant.end()
+}
+
+fn at_once(events: Vec<What>) -> Vec<(i64, What)> {
+    events.into_iter().map(|what| (0, what)).collect()
 }
 
 /// The invariant has nothing to say against these events.
 #[track_caller]
 pub(crate) fn holds(invariant: impl Invariant, events: Vec<What>) {
+    holds_at(invariant, at_once(events));
+}
+
+/// The same, each event at its second.
+#[track_caller]
+pub(crate) fn holds_at(invariant: impl Invariant, events: Vec<(i64, What)>) {
     assert_eq!(judge(invariant, events), Ok(()));
 }
 
 /// The invariant is broken by these events, and says so in these words.
 #[track_caller]
 pub(crate) fn broken(invariant: impl Invariant, events: Vec<What>, words: &str) {
+    broken_at(invariant, at_once(events), words);
+}
+
+/// The same, each event at its second.
+#[track_caller]
+pub(crate) fn broken_at(invariant: impl Invariant, events: Vec<(i64, What)>, words: &str) {
     let said = judge(invariant, events).expect_err("it must be broken");
     assert!(said.contains(words), "{said}");
 }

@@ -68,7 +68,28 @@ impl Invariant for IntentFirst {
             attempt,
         );
         let named = (intent.workload_uid.as_str(), intent.workload_generation, intent.template_hash.clone(), intent.attempt);
-        if read == named { Ok(()) } else { Err(format!("the write was of {read:?}, its intent names {named:?}")) }
+        if read != named {
+            return Err(format!("the write was of {read:?}, its intent names {named:?}"));
+        }
+        exactly(write, &intent.target_template_hash)
+    }
+}
+
+/// The write puts the template there that its intent names, and touches nothing else of the spec.
+fn exactly(write: &Write, target: &str) -> Result<(), String> {
+    let now = template_of(write.after.as_deref()).unwrap_or_default();
+    if now != target {
+        return Err(format!("{} got the template {now}, its intent names {target}", write.name));
+    }
+    let rest = |object: &Option<std::sync::Arc<Value>>| {
+        let mut spec = object.as_ref().map(|object| object["spec"].clone()).unwrap_or_default();
+        spec["template"] = Value::Null;
+        spec
+    };
+    if rest(&write.before) == rest(&write.after) {
+        Ok(())
+    } else {
+        Err(format!("more of {} was changed than its template", write.name))
     }
 }
 
@@ -96,6 +117,11 @@ mod tests {
         broken(IntentFirst::default(), vec![opened(), write(7)], "no RollbackStarted");
         broken(IntentFirst::default(), vec![write(7)], "no incident");
         broken(IntentFirst::default(), vec![opened(), forge::started(1, 1, 6, "b", "a"), write(7)], "its intent names");
+        let begun = || vec![opened(), forge::started(1, 1, 7, "b", "a")];
+        let other = forge::wrote(forge::object("b", 7, "", 0), forge::object("c", 8, &forge::id(1), 1));
+        broken(IntentFirst::default(), [begun(), vec![other]].concat(), "got the template");
+        let more = forge::wrote(forge::object("b", 7, "", 0), forge::scaled("a", 8, &forge::id(1), 1));
+        broken(IntentFirst::default(), [begun(), vec![more]].concat(), "more of web was changed");
         let scaled = forge::wrote(forge::object("b", 7, &forge::id(1), 1), forge::scaled("b", 8, &forge::id(1), 1));
         broken(IntentFirst::default(), vec![opened(), forge::started(1, 1, 7, "b", "a"), scaled], "not by its template");
     }

@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use contracts::v1::Audience;
-use contracts::{DeadlineKind, Fact, HaltReason, IncidentId};
+use contracts::{DeadlineKind, Fact, FailureReason, HaltReason, IncidentId};
 use jiff::Timestamp;
 use lastgood_core::incident::{Command, Incident, Recorded, Refusal, decide, evolve};
 
-use super::{Invariant, fact};
+use super::{Invariant, fact, undecodable};
 use crate::world::history::{Event, What};
 
 /// One incident's log.
@@ -18,6 +18,8 @@ struct Log {
     incident: Incident,
     /// What has to come next.
     expected: VecDeque<Fact>,
+    /// Whether something on it can't be decoded.
+    damaged: bool,
     /// When an alert was resolved by the last fact: several of one append are one command, and what follows comes after the last.
     resolving: Option<Timestamp>,
 }
@@ -35,7 +37,12 @@ impl Invariant for Legal {
 
     fn see(&mut self, event: &Event) -> Result<(), String> {
         let What::Stored(message) = &event.what else { return Ok(()) };
-        let Some((subject, fact)) = fact(message) else { return Ok(()) };
+        let Some((subject, fact)) = fact(message) else {
+            if let Some(subject) = undecodable(message) {
+                self.logs.entry(subject.incident).or_default().damaged = true;
+            }
+            return Ok(());
+        };
         let log = self.logs.entry(subject.incident).or_default();
         log.take(&fact, message.at).map_err(|why| format!("{} ({}): {why}", message.subject, message.sequence))?;
         let recorded = Recorded { sequence: message.sequence, at: message.at, fact };
@@ -62,7 +69,7 @@ impl Log {
         if self.asks_after_the_close(fact) {
             return Ok(());
         }
-        let Some(command) = command(fact) else {
+        let Some(command) = self.dead_letter(fact).or_else(|| command(fact)) else {
             return Err(format!("no command makes {} by itself", fact.event_type()));
         };
         match decide(&self.incident, &command, at) {
@@ -83,6 +90,19 @@ impl Log {
 }
 
 impl Log {
+    /// After a dead letter the incident is escalated, or given up where its log is damaged.
+    fn dead_letter(&self, fact: &Fact) -> Option<Command> {
+        let asked = match fact {
+            Fact::NotificationRequested(asked) => asked,
+            // The team lead was asked for already.
+            Fact::IncidentClosed(_) if self.damaged => return Some(Command::GiveUp { detail: String::new() }),
+            _ => return None,
+        };
+        let (reason, detail) = (FailureReason::DeadLetter, asked.summary.clone());
+        let command = if self.damaged { Command::GiveUp { detail } } else { Command::Escalate { reason, detail } };
+        (asked.reason == reason.code()).then_some(command)
+    }
+
     /// An alert that outlives its incident is told by itself; its fingerprint is not in the request.
     fn asks_after_the_close(&self, fact: &Fact) -> bool {
         let Fact::NotificationRequested(asked) = fact else { return false };
@@ -139,6 +159,8 @@ fn command(fact: &Fact) -> Option<Command> {
 
 #[cfg(test)]
 mod tests {
+    use contracts::subjects::streams;
+
     use super::*;
     use crate::invariants::forge::{self, broken, holds};
 
@@ -147,6 +169,10 @@ mod tests {
         holds(Legal::default(), vec![forge::opened(1), forge::identified(1)]);
         let two = vec![forge::opened(1), forge::joined(1, "f2"), forge::resolved(1, "f1"), forge::resolved(1, "f2")];
         holds(Legal::default(), two);
+        let damage = forge::stored(streams::INCIDENTS, &forge::path(1, "pods_ready"), b"\xff");
+        let given_up = || vec![forge::dead_letter(1), forge::closed(1)];
+        holds(Legal::default(), [vec![forge::opened(1), damage], given_up()].concat());
+        broken(Legal::default(), [vec![forge::opened(1)], given_up()].concat(), "by itself");
         broken(Legal::default(), vec![forge::opened(1), forge::opened(1)], "refused");
         broken(Legal::default(), vec![forge::opened(1), forge::closed(1)], "by itself");
         broken(Legal::default(), vec![forge::opened(1), forge::halted(1)], "lacks");

@@ -16,8 +16,10 @@ mod repeats;
 mod sight;
 mod single;
 
+use std::collections::BTreeSet;
+
 use contracts::subjects::streams;
-use contracts::{Fact, IncidentSubject};
+use contracts::{DecodeError, Fact, IncidentSubject};
 
 use crate::world::history::{Event, Message};
 
@@ -30,6 +32,23 @@ pub struct Violation {
     pub detail: String,
     /// The number of the event that broke it.
     pub event: usize,
+    /// What else the same event broke.
+    pub also: Vec<&'static str>,
+}
+
+impl Violation {
+    /// Of this promise alone.
+    #[must_use]
+    pub const fn new(invariant: &'static str, detail: String, event: usize) -> Self {
+        Self { invariant, detail, event, also: Vec::new() }
+    }
+
+    /// The numbers of the promises that are broken, `S1` to `S8`; `log` for what is on the log and could not be.
+    #[must_use]
+    pub fn promises(&self) -> BTreeSet<&'static str> {
+        let number = |name: &'static str| name.split(' ').next().filter(|word| word.starts_with('S')).unwrap_or("log");
+        std::iter::once(self.invariant).chain(self.also.iter().copied()).map(number).collect()
+    }
 }
 
 /// One promise.
@@ -46,15 +65,15 @@ pub trait Invariant: Send {
     }
 }
 
-/// All of them. `repeats_allowed`: the bus loses and repeats messages, so that a notification may be sent twice without a crash.
+/// All of them.
 #[must_use]
-pub fn all(repeats_allowed: bool) -> Vec<Box<dyn Invariant>> {
+pub fn all() -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(alerts::Dispositions::default()),
         Box::new(single::OneRollback::default()),
         Box::new(intent::IntentFirst::default()),
         Box::new(others::OthersWin::default()),
-        Box::new(closing::EverybodyIsTold::new(repeats_allowed)),
+        Box::new(closing::EverybodyIsTold::default()),
         Box::new(repeats::NeverBack::default()),
         Box::new(sight::SeenHealthy::default()),
         Box::new(dead_letters::OnlyTheUndecodable::default()),
@@ -69,4 +88,10 @@ fn fact(message: &Message) -> Option<(IncidentSubject, Fact)> {
     }
     let (subject, event_type) = IncidentSubject::parse(&message.subject).ok()?;
     Some((subject, Fact::decode(event_type, &message.data).ok()?))
+}
+
+/// The incident of a stored message that should be a fact of it and does not decode.
+fn undecodable(message: &Message) -> Option<IncidentSubject> {
+    let (subject, event_type) = IncidentSubject::parse(&message.subject).ok().filter(|_| message.stream == streams::INCIDENTS)?;
+    matches!(Fact::decode(event_type, &message.data), Err(DecodeError::Damaged { .. })).then_some(subject)
 }

@@ -15,6 +15,12 @@ pub(super) struct OthersWin {
     incidents: Incidents,
     /// The last change of a template by a person: uid and the generation that it made, by workload.
     changed: BTreeMap<String, (String, i64)>,
+    /// The number of the event at which a person last changed a Service's selector, by Service.
+    pointed: BTreeMap<String, usize>,
+}
+
+fn selector(object: Option<&Value>) -> Value {
+    object.map(|object| object["spec"]["selector"].clone()).unwrap_or_default()
 }
 
 fn identity(object: Option<&Value>) -> (String, i64) {
@@ -31,6 +37,9 @@ impl Invariant for OthersWin {
     fn see(&mut self, event: &Event) -> Result<(), String> {
         self.incidents.see(event);
         let What::Wrote(write) = &event.what else { return Ok(()) };
+        if write.resource == "services" && selector(write.before.as_deref()) != selector(write.after.as_deref()) {
+            return self.judge_selector(write, event.number);
+        }
         if write.resource != DEPLOYMENTS || !changes_template(write) {
             return Ok(());
         }
@@ -43,6 +52,22 @@ impl Invariant for OthersWin {
 }
 
 impl OthersWin {
+    /// In this world a Service has its workload's name.
+    fn judge_selector(&mut self, write: &Write, number: usize) -> Result<(), String> {
+        if write.process.is_none() {
+            self.pointed.insert(write.name.clone(), number);
+            return Ok(());
+        }
+        let ours = self.incidents.all.values().filter(|known| known.subject.workload.name == write.name);
+        let planned = ours.filter_map(|known| known.planned).max();
+        match self.pointed.get(&write.name) {
+            Some(pointed) if planned.is_none_or(|planned| *pointed > planned) => {
+                Err(format!("the selector of {} was changed by a person after the plan, and written over", write.name))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn judge(&self, write: &Write) -> Result<(), String> {
         let before = write.before.as_deref();
         if before.is_some_and(|object| object["spec"]["paused"] == true) {
@@ -81,6 +106,10 @@ mod tests {
         holds(OthersWin::default(), vec![person("a", "b", 9), forge::opened(1), planned(9), ours()]);
         let changed = vec![forge::opened(1), planned(7), person("b", "a", 8), person("a", "b", 9), ours()];
         broken(OthersWin::default(), changed, "written over");
+        let switch = |process| forge::selector_changed(process, "b", "a");
+        holds(OthersWin::default(), vec![switch(None), forge::opened(1), planned(9), switch(Some("executor-0"))]);
+        let switched = vec![forge::opened(1), planned(9), switch(None), switch(Some("executor-0"))];
+        broken(OthersWin::default(), switched, "by a person after the plan");
         let paused = forge::wrote(forge::paused("b", 9), forge::object("a", 10, &forge::id(1), 1));
         broken(OthersWin::default(), vec![forge::opened(1), planned(9), paused], "paused");
     }

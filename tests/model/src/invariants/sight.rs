@@ -1,4 +1,5 @@
-//! S7: no data is not healthy: a verification passes only on successful looks and probes since the traffic shifted.
+//! S7: no data is not healthy: a verification passes only on successful looks and probes since the traffic shifted, and Prometheus' word
+//! that an alert is over was really given since the mitigation.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,8 @@ pub(super) struct SeenHealthy {
     looks: Vec<usize>,
     /// The numbers of the events at which a probe of this app succeeded.
     probes: BTreeMap<String, Vec<usize>>,
+    /// The number of each event at which a verifier was told what fires, and what that was.
+    told: Vec<(usize, Vec<String>)>,
 }
 
 impl Invariant for SeenHealthy {
@@ -27,6 +30,7 @@ impl Invariant for SeenHealthy {
     fn see(&mut self, event: &Event) -> Result<(), String> {
         match &event.what {
             What::Looked { .. } => self.looks.push(event.number),
+            What::Asked { firing, .. } => self.told.push((event.number, firing.clone())),
             What::Probed { app, good: true, .. } => self.probes.entry(app.clone()).or_default().push(event.number),
             _ => {}
         }
@@ -53,6 +57,14 @@ impl Invariant for SeenHealthy {
                     return Err(format!("{subject} is verified without a look at its pods"));
                 }
             }
+            Fact::AlertResolved(resolved) if resolved.seen_by == "prometheus" => {
+                let is_over = |(number, firing): &&(usize, Vec<String>)| {
+                    known.mitigated.is_some_and(|at| *number > at) && !firing.contains(&subject.workload.name)
+                };
+                if !self.told.iter().any(|told| is_over(&told)) {
+                    return Err(format!("{subject}: Prometheus never said that {} is over", resolved.fingerprint));
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -76,5 +88,14 @@ mod tests {
         broken(SeenHealthy::default(), [seen(), vec![forge::verified(1)]].concat(), "without a look");
         let blind = vec![passed("pods"), forge::check(1, "http", Verdict::NoData), forge::verified(1)];
         broken(SeenHealthy::default(), [seen(), blind].concat(), "did not pass");
+        let asked = |firing: &[&str]| What::Asked {
+            process: "verifier-0".into(),
+            firing: firing.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let over = || forge::over(1, "f1");
+        let mitigated = || vec![forge::opened(1), forge::mitigated(1)];
+        holds(SeenHealthy::default(), [mitigated(), vec![asked(&["web"]), asked(&[]), over()]].concat());
+        broken(SeenHealthy::default(), [mitigated(), vec![asked(&["web"]), over()]].concat(), "never said");
+        broken(SeenHealthy::default(), [vec![asked(&[])], mitigated(), vec![over()]].concat(), "never said");
     }
 }

@@ -4,15 +4,16 @@
 
 pub mod people;
 pub mod play;
+mod script;
 pub mod settings;
 
 use std::time::Duration;
 
-use testbed::workload::Behaviour;
-
 use crate::nats::Faults;
-use crate::world::dice::Dice;
-use crate::world::processes::{Process, Service};
+use crate::world::processes::Process;
+use crate::world::traps::Trap;
+
+pub use script::script;
 
 /// How long things go on happening.
 pub const UNREST: Duration = Duration::from_mins(5);
@@ -30,6 +31,8 @@ pub struct Workload {
     pub smoke: bool,
     /// After this second of the simulation its first version can't become ready any more.
     pub perishes: Option<u64>,
+    /// Whether its Service selects one version, which its owner changes with each deployment.
+    pub pinned: bool,
 }
 
 /// Something that happens.
@@ -55,6 +58,8 @@ pub enum Action {
     Acknowledge,
     /// A process is killed.
     Kill(String),
+    /// A process is restarted with a newer binary.
+    Upgrade(String),
     /// A host's clock jumps to this many milliseconds off.
     Jump(String, i64),
     /// NATS is away for this long.
@@ -71,8 +76,23 @@ pub enum Action {
     ChatAway(Duration),
     /// Prometheus is away for this long.
     PrometheusAway(Duration),
+    /// The verifier can't reach the pods for this long.
+    PodsUnreachable(Duration),
     /// Bytes that mean nothing are stored as an alert notification.
     Damage,
+    /// Bytes that mean nothing are stored as a fact of this type of an incident that is open.
+    DamageFact(&'static str),
+    /// A stream is full for this long.
+    Full(&'static str, Duration),
+}
+
+/// Something that happens when a process comes to a certain operation.
+#[derive(Debug, Clone)]
+pub struct Ambush {
+    /// When.
+    pub trap: Trap,
+    /// What.
+    pub action: Action,
 }
 
 /// The whole script.
@@ -88,6 +108,8 @@ pub struct Script {
     pub processes: Vec<Process>,
     /// What happens when, in milliseconds, in order.
     pub actions: Vec<(u64, Action)>,
+    /// What happens at the worst moment.
+    pub ambushes: Vec<Ambush>,
 }
 
 impl Script {
@@ -95,166 +117,6 @@ impl Script {
     #[must_use]
     pub fn bus_faults(&self) -> Faults {
         if self.bus_rough > 0.0 { Faults::all(0.01 * self.bus_rough) } else { Faults { latency: (0, 5), ..Faults::none() } }
-    }
-}
-
-/// The script of a seed.
-#[must_use]
-pub fn script(seed: u64) -> Script {
-    let dice = Dice::of(seed, "script");
-    let rough = *dice.pick(&[0.0, 0.2, 0.5, 1.0]);
-    let bus_rough = *dice.pick(&[0.0, rough, rough]);
-    let count = *dice.pick(&[1, 1, 1, 2, 2, 3, 4]);
-    let workloads: Vec<Workload> = (0..count).map(|index| workload(&dice, index)).collect();
-    let processes = processes(&dice, rough);
-    let mut actions = Vec::new();
-    for (index, workload) in workloads.iter().enumerate() {
-        lifetime(&dice, index, workload, &mut actions);
-    }
-    people(&dice, &mut actions);
-    if rough > 0.0 {
-        accidents(&dice, rough, &processes, &mut actions);
-    }
-    // Stable: what falls on the same instant keeps its order.
-    actions.sort_by_key(|(at, _)| *at);
-    Script { rough, bus_rough, workloads, processes, actions }
-}
-
-fn workload(dice: &Dice, index: usize) -> Workload {
-    Workload {
-        name: format!("web-{index}"),
-        replicas: dice.between(1, 3),
-        mode: if dice.chance(0.93) { "auto" } else { "observe" },
-        smoke: dice.chance(0.7),
-        perishes: dice.chance(0.08).then_some(35),
-    }
-}
-
-fn processes(dice: &Dice, rough: f64) -> Vec<Process> {
-    let skewed = if rough > 0.0 && dice.chance(0.15) { Some(*dice.pick(&Service::ALL)) } else { None };
-    let mut all = Vec::new();
-    for service in Service::ALL {
-        let replicas = if skewed == Some(service) || dice.chance(0.4) { 2 } else { 1 };
-        for replica in 0..replicas {
-            let unknown =
-                (skewed == Some(service) && replica == 1).then(|| *dice.pick(&["announced", "pods_ready", "alert_joined"]));
-            let delay = dice.millis(0, 3_000);
-            all.push(Process { name: format!("{}-{replica}", service.name()), service, delay, unknown });
-        }
-    }
-    all
-}
-
-/// A workload's versions, and what its owner does about the bad ones.
-fn lifetime(dice: &Dice, index: usize, workload: &Workload, actions: &mut Vec<(u64, Action)>) {
-    let mut at = dice.between(500, 6_000);
-    let first = if dice.chance(0.06) { "v1-unhealthy-smoke" } else { "v1" };
-    actions.push((at, Action::Deploy(index, first.to_owned())));
-    if dice.chance(0.3) {
-        at += dice.between(8_000, 20_000);
-        actions.push((at, Action::Deploy(index, "v2".to_owned())));
-    }
-    let mut version = 3;
-    at = dice.between(36_000, 60_000);
-    for _ in 0..*dice.pick(&[1, 1, 1, 2, 2, 3]) {
-        let bad = dice.pick(&[
-            Behaviour::Failing,
-            Behaviour::Failing,
-            Behaviour::Failing,
-            Behaviour::Crashing,
-            Behaviour::NeverReady,
-            Behaviour::Unpullable,
-        ]);
-        actions.push((at, Action::Deploy(index, format!("v{version}-{bad}"))));
-        version += 1;
-        owner(dice, index, at, &mut version, actions);
-        at += dice.between(50_000, 130_000);
-    }
-    if dice.chance(0.12) {
-        let from = dice.between(50_000, 150_000);
-        actions.push((from, Action::Stubborn(index, true)));
-        if dice.chance(0.5) {
-            actions.push((from + dice.between(20_000, 150_000), Action::Stubborn(index, false)));
-        }
-    }
-    for _ in 0..dice.between(0, 2) {
-        actions.push((dice.between(30_000, 250_000), Action::Scale(index, dice.between(0, 5).max(workload.replicas.min(1)))));
-    }
-}
-
-/// What its owner does within the two minutes after a bad rollout.
-fn owner(dice: &Dice, index: usize, bad_at: u64, version: &mut u32, actions: &mut Vec<(u64, Action)>) {
-    for _ in 0..*dice.pick(&[0, 0, 0, 1, 1, 2, 3]) {
-        let at = bad_at + dice.between(1_000, 60_000);
-        let action = match dice.between(0, 7) {
-            0 | 1 => {
-                *version += 1;
-                Action::Deploy(index, format!("v{version}"))
-            }
-            2 => {
-                *version += 1;
-                Action::Deploy(index, format!("v{version}-{}", Behaviour::Failing))
-            }
-            3 | 4 => Action::ManualRollback(index),
-            5 => Action::PutBadBack(index),
-            6 => {
-                actions.push((at + dice.between(5_000, 60_000), Action::PauseRollout(index, false)));
-                Action::PauseRollout(index, true)
-            }
-            _ => {
-                *version += 1;
-                actions.push((at + dice.between(2_000, 30_000), Action::Deploy(index, format!("v{version}"))));
-                Action::Delete(index)
-            }
-        };
-        actions.push((at, action));
-    }
-}
-
-fn people(dice: &Dice, actions: &mut Vec<(u64, Action)>) {
-    for _ in 0..dice.between(0, 3) {
-        actions.push((dice.between(60_000, 290_000), Action::Acknowledge));
-    }
-    if dice.chance(0.12) {
-        let at = dice.between(30_000, 120_000);
-        actions.push((at, Action::Switch(true)));
-        if dice.chance(0.7) {
-            actions.push((at + dice.between(10_000, 90_000), Action::Switch(false)));
-        }
-    }
-}
-
-/// Crashes, outages, jumps and damage.
-fn accidents(dice: &Dice, rough: f64, processes: &[Process], actions: &mut Vec<(u64, Action)>) {
-    let last = u64::try_from(UNREST.as_millis()).unwrap_or_default();
-    let most = if rough > 0.4 { 10 } else { 3 };
-    for _ in 0..dice.between(0, most) {
-        actions.push((dice.between(20_000, last), Action::Kill(dice.pick(processes).name.clone())));
-    }
-    if dice.chance(0.15) {
-        // All at once.
-        let at = dice.between(40_000, last);
-        actions.extend(processes.iter().map(|process| (at, Action::Kill(process.name.clone()))));
-    }
-    for _ in 0..dice.between(0, 3) {
-        let at = dice.between(20_000, last);
-        let length = dice.millis(500, 60_000);
-        let short = dice.millis(500, 30_000);
-        let action = match dice.between(0, 7) {
-            0 => Action::NatsAway(length),
-            1 => Action::NatsRestarts,
-            2 => Action::ApiAway(length),
-            3 => Action::ExpireWatches,
-            4 => Action::PagerAway(short),
-            5 => Action::ChatAway(short),
-            6 => Action::PrometheusAway(length),
-            _ => Action::Damage,
-        };
-        actions.push((at, action));
-    }
-    if dice.chance(0.25) {
-        let skew = i64::try_from(dice.between(0, 8_000)).unwrap_or_default() - 4_000;
-        actions.push((dice.between(20_000, last), Action::Jump(dice.pick(processes).name.clone(), skew)));
     }
 }
 

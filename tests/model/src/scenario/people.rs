@@ -11,6 +11,9 @@ use crate::world::history::{What, Write};
 use crate::world::{NAMESPACE, Shared};
 
 const DEPLOYMENTS: &str = "deployments.apps";
+const SERVICES: &str = "services";
+/// The label that a pinned Service selects.
+const VERSION: &str = "version";
 
 /// What the owners of the workloads remember.
 #[derive(Debug, Default)]
@@ -32,6 +35,10 @@ fn manifest(workload: &Workload, tag: &str, epoch: i64) -> Value {
     if let Some(second) = workload.perishes.filter(|_| tag == "v1") {
         env = json!([{"name": "READY_BEFORE", "value": (epoch + i64::try_from(second).unwrap_or_default()).to_string()}]);
     }
+    let mut labels = json!({"app": workload.name});
+    if workload.pinned {
+        labels[VERSION] = tag.into();
+    }
     json!({
         "metadata": {"name": workload.name, "namespace": NAMESPACE, "labels": {"app": workload.name}, "annotations": annotations},
         "spec": {
@@ -40,7 +47,7 @@ fn manifest(workload: &Workload, tag: &str, epoch: i64) -> Value {
             "selector": {"matchLabels": {"app": workload.name}},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "template": {
-                "metadata": {"labels": {"app": workload.name}},
+                "metadata": {"labels": labels},
                 "spec": {"containers": [{
                     "name": "web", "image": format!("docker.io/local/web:{tag}"), "env": env, "ports": [{"containerPort": 8080}],
                     "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1}
@@ -58,7 +65,7 @@ pub fn prepare(world: &Shared, workloads: &[Workload]) {
     let made = world.cluster.create("namespaces", "", json!({"metadata": {"name": NAMESPACE}}));
     let all = workloads.iter().all(|workload| {
         let service = service(workload);
-        world.cluster.create("services", NAMESPACE, service)
+        world.cluster.create(SERVICES, NAMESPACE, service)
     });
     assert!(made && all, "an empty cluster takes a namespace and Services");
 }
@@ -77,59 +84,69 @@ impl Owners {
             self.bad.insert(workload.name.clone(), template.clone());
         }
         if world.cluster.get(DEPLOYMENTS, NAMESPACE, &workload.name).is_some() {
-            self.put(world, workload, template);
+            self.put(world, workload, &template);
             return;
         }
-        self.templates.entry(workload.name.clone()).or_default().push(template);
-        change(world, &workload.name, || world.cluster.create(DEPLOYMENTS, NAMESPACE, wanted));
+        self.templates.entry(workload.name.clone()).or_default().push(template.clone());
+        change(world, DEPLOYMENTS, &workload.name, || world.cluster.create(DEPLOYMENTS, NAMESPACE, wanted));
+        point(world, workload, &template);
     }
 
-    fn put(&mut self, world: &Shared, workload: &Workload, template: Value) {
+    fn put(&mut self, world: &Shared, workload: &Workload, template: &Value) {
         self.templates.entry(workload.name.clone()).or_default().push(template.clone());
-        edit(world, &workload.name, |object| object["spec"]["template"] = template);
+        edit(world, DEPLOYMENTS, &workload.name, |object| object["spec"]["template"] = template.clone());
+        point(world, workload, template);
     }
 
     /// Goes back to the owner's version before the last one, as `kubectl rollout undo` would.
     pub fn roll_back(&mut self, world: &Shared, workload: &Workload) {
         let before = self.templates.get(&workload.name).and_then(|all| all.len().checked_sub(2).and_then(|index| all.get(index)));
         if let Some(template) = before.cloned() {
-            self.put(world, workload, template);
+            self.put(world, workload, &template);
         }
     }
 
     /// Puts the last bad version back, on purpose.
     pub fn put_bad_back(&mut self, world: &Shared, workload: &Workload) {
         if let Some(template) = self.bad.get(&workload.name).cloned() {
-            self.put(world, workload, template);
+            self.put(world, workload, &template);
         }
+    }
+}
+
+/// Points a pinned Service at the pods of this template.
+fn point(world: &Shared, workload: &Workload, template: &Value) {
+    if workload.pinned {
+        let version = template["metadata"]["labels"][VERSION].clone();
+        edit(world, SERVICES, &workload.name, |service| service["spec"]["selector"][VERSION] = version);
     }
 }
 
 /// Pauses the rollout, or lets it go on.
 pub fn pause(world: &Shared, workload: &Workload, paused: bool) {
-    edit(world, &workload.name, |object| object["spec"]["paused"] = paused.into());
+    edit(world, DEPLOYMENTS, &workload.name, |object| object["spec"]["paused"] = paused.into());
 }
 
 /// Scales, as an autoscaler does.
 pub fn scale(world: &Shared, workload: &Workload, replicas: u64) {
-    edit(world, &workload.name, |object| object["spec"]["replicas"] = replicas.into());
+    edit(world, DEPLOYMENTS, &workload.name, |object| object["spec"]["replicas"] = replicas.into());
 }
 
 /// Deletes it.
 pub fn delete(world: &Shared, workload: &Workload) {
-    change(world, &workload.name, || world.cluster.delete(DEPLOYMENTS, (NAMESPACE, &workload.name)));
+    change(world, DEPLOYMENTS, &workload.name, || world.cluster.delete(DEPLOYMENTS, (NAMESPACE, &workload.name)));
 }
 
-fn edit(world: &Shared, name: &str, how: impl FnOnce(&mut Value)) {
-    change(world, name, || world.cluster.change(DEPLOYMENTS, (NAMESPACE, name), how));
+fn edit(world: &Shared, resource: &str, name: &str, how: impl FnOnce(&mut Value)) {
+    change(world, resource, name, || world.cluster.change(resource, (NAMESPACE, name), how));
 }
 
 /// A change with its object before and after.
-fn change(world: &Shared, name: &str, how: impl FnOnce() -> bool) {
-    let read = || world.cluster.get(DEPLOYMENTS, NAMESPACE, name);
+fn change(world: &Shared, resource: &str, name: &str, how: impl FnOnce() -> bool) {
+    let read = || world.cluster.get(resource, NAMESPACE, name);
     let before = read();
     if how() {
-        let (resource, namespace) = (DEPLOYMENTS.to_owned(), NAMESPACE.to_owned());
+        let (resource, namespace) = (resource.to_owned(), NAMESPACE.to_owned());
         let write = Write { process: None, resource, namespace, name: name.to_owned(), before, after: read() };
         world.record(What::Wrote(write));
     }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use chassis::Bus;
 use chassis::clock::{Clock, Ids};
 use contracts::v1::PauseSwitched;
+use orchestrator::dead_letters::command::{DeadLettersCommand, Output};
 use orchestrator::ledger::LedgerStore;
-use orchestrator::pause;
+use orchestrator::{dead_letters, pause};
 use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -27,15 +28,32 @@ use crate::world::{CLUSTER, Shared, lock};
 /// Where orders to processes go.
 pub type Orders = BTreeMap<String, mpsc::UnboundedSender<Order>>;
 
-/// Plays the whole script from `start`.
-pub async fn play(world: &Shared, script: &Script, orders: &Orders, start: Instant) {
+/// Plays the whole script from `start`, and what traps call for when they spring.
+pub async fn play(world: &Shared, script: &Script, orders: &Orders, mut sprung: mpsc::UnboundedReceiver<usize>, start: Instant) {
     let mut owners = Owners::default();
     for (at, action) in &script.actions {
-        sleep_until(start + Duration::from_millis(*at)).await;
+        let turn = sleep_until(start + Duration::from_millis(*at));
+        tokio::pin!(turn);
+        loop {
+            tokio::select! {
+                biased;
+                Some(number) = sprung.recv() => ambush(world, script, orders, &mut owners, number),
+                () = &mut turn => break,
+            }
+        }
         if world.is_broken() {
             return;
         }
         perform(world, script, orders, &mut owners, action);
+    }
+    while let Some(number) = sprung.recv().await {
+        ambush(world, script, orders, &mut owners, number);
+    }
+}
+
+fn ambush(world: &Shared, script: &Script, orders: &Orders, owners: &mut Owners, number: usize) {
+    if let Some(ambush) = script.ambushes.get(number) {
+        perform(world, script, orders, owners, &ambush.action);
     }
 }
 
@@ -55,7 +73,7 @@ fn perform(world: &Shared, script: &Script, orders: &Orders, owners: &mut Owners
         }
         Action::Switch(paused) => switch(world, *paused),
         Action::Acknowledge => acknowledge(world),
-        Action::Kill(process) => order(orders, process, Order::Kill),
+        Action::Kill(process) | Action::Upgrade(process) => order(orders, process, Order::Kill),
         Action::Jump(process, skew) => order(orders, process, Order::Jump(*skew)),
         Action::NatsAway(length) => world.nats.away_for(*length),
         Action::NatsRestarts => world.nats.away_for(Duration::ZERO),
@@ -64,8 +82,36 @@ fn perform(world: &Shared, script: &Script, orders: &Orders, owners: &mut Owners
         Action::PagerAway(length) => lock(&world.weather).pager_away = later(length),
         Action::ChatAway(length) => lock(&world.weather).chat_away = later(length),
         Action::PrometheusAway(length) => lock(&world.weather).prometheus_away = later(length),
-        Action::Damage => damage(world),
+        Action::PodsUnreachable(length) => lock(&world.weather).pods_away = later(length),
+        Action::Damage => damage(world, "lastgood.alert.alertmanager".to_owned()),
+        Action::DamageFact(event_type) => {
+            let open = lock(&world.history).open_incidents();
+            if let Some(path) = open.first() {
+                damage(world, format!("{path}.{event_type}"));
+            }
+        }
+        Action::Full(stream, length) => {
+            let (world, stream, length) = (Arc::clone(world), *stream, *length);
+            tokio::spawn(async move {
+                world.nats.set_full(stream, true);
+                tokio::time::sleep(length).await;
+                world.nats.set_full(stream, false);
+            });
+        }
     }
+}
+
+/// What an operator does when the trouble is over: has everything that was given up delivered again, with the product's own command.
+pub async fn replay(world: &Shared) -> Result<usize, String> {
+    let Some(bus) = laptop(world, "replay").await else { return Err("NATS can't be reached".to_owned()) };
+    let letters = bus.dead_letters().await.map_err(|error| error.to_string())?;
+    if letters.is_empty() {
+        return Ok(0);
+    }
+    world.record(What::Replayed(letters.iter().map(|entry| (entry.letter.stream.clone(), entry.letter.sequence)).collect()));
+    let all = DeadLettersCommand::Replay { sequence: None, all: true, consumer: None, output: Output::Text };
+    let answer = dead_letters::command::run(&bus, &all).await.map_err(|error| error.to_string())?;
+    if answer.code == dead_letters::command::DONE { Ok(letters.len()) } else { Err(answer.text) }
 }
 
 fn order(orders: &Orders, process: &str, order: Order) {
@@ -120,19 +166,18 @@ fn acknowledge(world: &Shared) {
     });
 }
 
-/// Stores an alert notification that no binary can decode.
-fn damage(world: &Shared) {
+/// Stores a message there that no binary can decode.
+fn damage(world: &Shared, subject: String) {
     let world = Arc::clone(world);
     tokio::spawn(async move {
         let transport = world.nats.connect("vandal");
-        let message = chassis::bus::Outgoing::new("lastgood.alert.alertmanager", b"\xff\xff\xff\xff".as_slice());
+        let message = chassis::bus::Outgoing::new(subject, b"\xff\xff\xff\xff".as_slice());
         for _ in 0..20 {
-            if let Ok(reply) = transport.request(message.clone(), Duration::from_secs(2)).await {
-                let sequence = serde_json::from_slice::<serde_json::Value>(&reply).ok().and_then(|ack| ack["seq"].as_u64());
-                if let Some(sequence) = sequence {
-                    world.record(What::Damaged("LASTGOOD_ALERTS".to_owned(), sequence));
-                    return;
-                }
+            // A message whose acknowledgement is lost is there all the same, and another one as well.
+            if let Ok(reply) = transport.request(message.clone(), Duration::from_secs(2)).await
+                && serde_json::from_slice::<serde_json::Value>(&reply).is_ok_and(|ack| ack["error"].is_null())
+            {
+                return;
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use orchestrator::config::{Deadlines, Settings};
+use orchestrator::config::{Archive, Deadlines, MassFailure, Settings};
 
 /// `ingest`.
 #[must_use]
@@ -23,7 +23,10 @@ pub fn detector() -> alert_ingest::config::Detector {
 pub fn orchestrator() -> Settings {
     let minute = Duration::from_mins(1);
     Settings {
-        cooldown: Duration::from_mins(2),
+        window: 3 * minute,
+        cooldown: minute,
+        mass_failure: MassFailure { window: 3 * minute, ..MassFailure::default() },
+        archive: Archive { after: 3 * minute, every: Duration::from_secs(20), ..Archive::default() },
         deadlines: Deadlines {
             decide: Duration::from_secs(30),
             announce: Duration::from_secs(3),
@@ -34,7 +37,6 @@ pub fn orchestrator() -> Settings {
             acknowledge: minute,
             notify: Duration::from_secs(90),
         },
-        ..Settings::default()
     }
 }
 
@@ -52,4 +54,12 @@ pub fn verifier() -> verifier::config::Settings {
 #[must_use]
 pub fn notifier() -> notifier::config::Notifier {
     notifier::config::Notifier { give_up_after: Duration::from_secs(40), ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_product_takes_these_settings() {
+        super::orchestrator().check().unwrap();
+    }
 }

@@ -217,13 +217,16 @@ pub async fn post(world: &Shared, dice: &Dice, path: &str, body: &Value, heard: 
         let listening: Vec<_> = ingests.values().cloned().collect();
         if listening.is_empty() { None } else { Some(dice.pick(&listening).clone()) }
     };
-    let sender = sender.filter(|_| !dice.chance(weather.ingest_lost))?;
+    let sender = sender.filter(|_| !world.befalls("ingest: request lost", dice, weather.ingest_lost))?;
     let request = Request::post(path).header("content-type", "application/json").body(Body::from(body.to_string())).ok()?;
     let (answer, answered) = oneshot::channel();
     sender.send(HttpCall { request, answer, heard }).ok()?;
     let status = tokio::time::timeout(Duration::from_secs(10), answered).await.ok()?.ok()?;
     sleep(dice.millis(1, 20)).await;
-    (!dice.chance(weather.ingest_lost)).then_some(status)
+    if status >= 500 {
+        world.count("ingest: 5xx");
+    }
+    (!world.befalls("ingest: answer lost", dice, weather.ingest_lost)).then_some(status)
 }
 
 /// Records what an accepted notification told.

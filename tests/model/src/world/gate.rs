@@ -3,11 +3,12 @@
 //! Guarantees: once the process is dead nothing of it gets out any more, whatever of its tasks still runs; a crash point kills it right
 //! before or right after the operation that it names. Must not: know what an operation does.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
+
+use super::traps::Traps;
 
 /// Which side of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,18 @@ pub struct CrashPoint {
     pub edge: Edge,
 }
 
+impl CrashPoint {
+    /// Whether this is the one; counts those that are let through.
+    pub(super) fn strikes(&mut self, operation: &str, edge: Edge) -> bool {
+        if self.edge != edge || !operation.starts_with(&self.operation) {
+            return false;
+        }
+        let now = self.spare == 0;
+        self.spare = self.spare.saturating_sub(1);
+        now
+    }
+}
+
 /// One incarnation's door.
 #[derive(Debug)]
 pub struct Gate {
@@ -36,13 +49,14 @@ pub struct Gate {
     dead: AtomicBool,
     point: Mutex<Option<CrashPoint>>,
     died: mpsc::UnboundedSender<String>,
+    traps: Arc<Traps>,
 }
 
 impl Gate {
     /// The door of a living process; why it died is sent once.
     #[must_use]
-    pub const fn new(process: String, point: Option<CrashPoint>, died: mpsc::UnboundedSender<String>) -> Self {
-        Self { process, dead: AtomicBool::new(false), point: Mutex::new(point), died }
+    pub const fn new(process: String, point: Option<CrashPoint>, died: mpsc::UnboundedSender<String>, traps: Arc<Traps>) -> Self {
+        Self { process, dead: AtomicBool::new(false), point: Mutex::new(point), died, traps }
     }
 
     /// The process's name.
@@ -82,18 +96,15 @@ impl Gate {
         if self.is_dead() {
             std::future::pending::<()>().await;
         }
+        self.traps.passed(&self.process, operation, edge);
     }
 
     fn is_struck(&self, operation: &str, edge: Edge) -> bool {
         let mut point = self.point.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(aim) = point.as_mut().filter(|aim| aim.edge == edge && operation.starts_with(&aim.operation)) else {
-            return false;
-        };
-        if aim.spare > 0 {
-            aim.spare -= 1;
-            return false;
+        let struck = point.as_mut().is_some_and(|aim| aim.strikes(operation, edge));
+        if struck {
+            *point = None;
         }
-        *point = None;
-        true
+        struck
     }
 }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use contracts::subjects::streams;
 use contracts::v1::{Audience, Urgency};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -54,16 +55,47 @@ pub enum What {
         /// The Deployment's name, by the pod that was asked.
         app: String,
     },
+    /// A verifier was told by Prometheus which alerts fire.
+    Asked {
+        /// By whom.
+        process: String,
+        /// The workloads whose alert fires.
+        firing: Vec<String>,
+    },
+    /// What became of a message that asks the notifier to tell somebody.
+    Handled {
+        /// In which process.
+        process: String,
+        /// The message's stream.
+        stream: String,
+        /// Its sequence there.
+        sequence: u64,
+        /// What became of it.
+        handling: Handling,
+    },
     /// A process began.
     Started(String),
     /// A process ended: which, and why.
     Ended(String, String),
     /// The weather changed, or a person did something that is no write.
     Noted(String),
-    /// Something undecodable was put on the bus: the stream and the sequence.
-    Damaged(String, u64),
+    /// An operator had these dead letters delivered again: the streams and sequences of their messages.
+    Replayed(Vec<(String, u64)>),
     /// No fault happens from here on.
     Calm,
+}
+
+/// What becomes of a delivered message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handling {
+    /// The process was given it.
+    Given,
+    /// The process says that it is at work on it.
+    InHand,
+    /// The process says that it is done with it.
+    Done,
+    /// The process hands it back.
+    HandedBack,
 }
 
 /// A stored message.
@@ -165,9 +197,10 @@ impl History {
         let event = Event { number: self.events.len(), at, what };
         describe(&event).hash(&mut self.hash);
         for invariant in &mut self.invariants {
-            if let Err(detail) = invariant.see(&event) {
-                self.violation = Some(Violation { invariant: invariant.name(), detail, event: event.number });
-                break;
+            let Err(detail) = invariant.see(&event) else { continue };
+            match &mut self.violation {
+                Some(first) => first.also.push(invariant.name()),
+                None => self.violation = Some(Violation::new(invariant.name(), detail, event.number)),
             }
         }
         self.events.push(event);
@@ -186,7 +219,7 @@ impl History {
                 return;
             }
             if let Err(detail) = invariant.end() {
-                self.violation = Some(Violation { invariant: invariant.name(), detail, event: self.events.len() });
+                self.violation = Some(Violation::new(invariant.name(), detail, self.events.len()));
             }
         }
     }
@@ -194,7 +227,7 @@ impl History {
     /// Declares this broken.
     pub fn fail(&mut self, invariant: &'static str, detail: String) {
         let event = self.events.len();
-        self.violation.get_or_insert(Violation { invariant, detail, event });
+        self.violation.get_or_insert_with(|| Violation::new(invariant, detail, event));
     }
 
     /// The first broken invariant.
@@ -207,6 +240,25 @@ impl History {
     #[must_use]
     pub fn events(&self) -> &[Event] {
         &self.events
+    }
+
+    /// The paths of the incidents that are open by what was stored, oldest first.
+    #[must_use]
+    pub fn open_incidents(&self) -> Vec<String> {
+        let mut open = Vec::new();
+        for event in &self.events {
+            let What::Stored(message) = &event.what else { continue };
+            let Some((path, event_type)) = message.subject.rsplit_once('.').filter(|_| message.stream == streams::INCIDENTS)
+            else {
+                continue;
+            };
+            match event_type {
+                "anomaly_detected" if !message.data.starts_with(b"\xff") => open.push(path.to_owned()),
+                "incident_closed" if !message.data.starts_with(b"\xff") => open.retain(|other| other != path),
+                _ => {}
+            }
+        }
+        open
     }
 
     /// The hash of everything so far.
@@ -233,10 +285,12 @@ pub fn describe(event: &Event) -> String {
         }
         What::Looked { process, namespace } => format!("looked {process} at the pods of {namespace}"),
         What::Probed { address, path, good, app } => format!("probed {address}{path} of {app}: {good}"),
+        What::Asked { process, firing } => format!("asked  {process}: {firing:?} fire"),
+        What::Handled { process, stream, sequence, handling } => format!("handle {process} {stream} {sequence}: {handling:?}"),
         What::Started(process) => format!("start  {process}"),
         What::Ended(process, why) => format!("end    {process}: {why}"),
         What::Noted(note) => format!("note   {note}"),
-        What::Damaged(stream, sequence) => format!("damage {stream} {sequence}"),
+        What::Replayed(messages) => format!("replay {messages:?}"),
         What::Calm => "calm".to_owned(),
     };
     format!("{:>5} {} {what}", event.number, event.at.strftime("%H:%M:%S%.3f"))

@@ -10,7 +10,10 @@ pub mod history;
 pub mod people;
 pub mod probes;
 pub mod processes;
+pub mod sabotage;
+mod tampered;
 pub mod time;
+pub mod traps;
 pub mod weather;
 pub mod wire;
 
@@ -18,12 +21,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use testbed::sim::memory::MemoryCluster;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use self::alerting::HttpCall;
 use self::dice::Dice;
 use self::history::{History, What};
+use self::sabotage::Saboteur;
 use self::time::VirtualTime;
+use self::traps::Traps;
 use self::weather::Weather;
 use crate::nats;
 
@@ -52,6 +57,14 @@ pub struct World {
     pub stubborn: Mutex<BTreeMap<String, bool>>,
     /// What Prometheus holds to be firing.
     pub rules: Mutex<alerting::Rules>,
+    /// What springs when a process comes to a certain operation.
+    pub traps: Arc<Traps>,
+    /// The mistake that processes make on purpose, if any.
+    pub saboteur: Saboteur,
+    /// How often each fault has befallen, by kind.
+    pub befallen: Mutex<BTreeMap<&'static str, u64>>,
+    /// Told when something is broken.
+    pub broken: Notify,
 }
 
 impl World {
@@ -63,12 +76,28 @@ impl World {
 
     /// Records an event.
     pub fn record(&self, what: What) {
-        lock(&self.history).record(self.time.now(), what);
+        if !lock(&self.history).record(self.time.now(), what) {
+            self.broken.notify_one();
+        }
     }
 
     /// Records what somebody did or what changed.
     pub fn note(&self, what: impl Into<String>) {
         self.record(What::Noted(what.into()));
+    }
+
+    /// Counts a fault.
+    pub fn count(&self, fault: &'static str) {
+        *lock(&self.befallen).entry(fault).or_default() += 1;
+    }
+
+    /// Whether a fault of this probability befalls; counts it.
+    pub fn befalls(&self, fault: &'static str, dice: &Dice, probability: f64) -> bool {
+        let befalls = dice.chance(probability);
+        if befalls {
+            self.count(fault);
+        }
+        befalls
     }
 
     /// Whether something is broken: the run need not go on.

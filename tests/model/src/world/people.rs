@@ -18,6 +18,7 @@ use super::Shared;
 use super::dice::Dice;
 use super::gate::Gate;
 use super::history::{Told, What};
+use super::sabotage::Sabotage;
 use super::weather::{Weather, is_away};
 
 /// How long the notifier's HTTP client waits.
@@ -31,16 +32,20 @@ struct Provider {
     dice: Dice,
 }
 
-/// The pager and the chat of one notifier.
+/// The pager, the chat and the webhooks' receiver of one notifier.
 #[must_use]
 pub fn channels(world: &Shared, gate: &Arc<Gate>, dice: &Dice) -> Vec<Arc<dyn Channel>> {
     let provider = |name| Provider { name, world: Arc::clone(world), gate: Arc::clone(gate), dice: dice.clone() };
-    vec![Arc::new(Pager(provider("pagerduty"))), Arc::new(ChatRoom(provider("slack")))]
+    vec![Arc::new(Pager(provider("pagerduty"))), Arc::new(ChatRoom(provider("slack"))), Arc::new(Receiver(provider("webhook")))]
 }
 
 impl Provider {
     fn away(&self, weather: &Weather) -> Option<Instant> {
-        if self.name == "slack" { weather.chat_away } else { weather.pager_away }
+        match self.name {
+            "slack" => weather.chat_away,
+            "pagerduty" => weather.pager_away,
+            _ => None,
+        }
     }
 
     /// One call: `arrives` is what happens at the provider; its answer may be lost.
@@ -53,23 +58,16 @@ impl Provider {
         tokio::time::sleep(self.dice.millis(20, 200)).await;
         let weather = self.world.sky();
         if is_away(self.away(&weather)) {
+            self.world.count("provider: away");
             if self.dice.chance(0.3) {
                 tokio::time::sleep(PATIENCE).await;
             }
             return Err(retry("can't connect", None));
         }
         if self.dice.chance(weather.send_error) {
-            return Err(match self.dice.between(0, 3) {
-                0 => retry("429 Too Many Requests", Some(self.dice.millis(1_000, 8_000))),
-                1 => retry("500 Internal Server Error", None),
-                2 => retry("an answer that is not the provider's: <html>", None),
-                _ => {
-                    tokio::time::sleep(PATIENCE).await;
-                    retry("no answer in time", None)
-                }
-            });
+            return Err(self.failure().await);
         }
-        let lost = self.dice.chance(weather.send_lost_answer);
+        let lost = self.world.befalls("provider: answer lost", &self.dice, weather.send_lost_answer);
         let got = arrives(lost);
         self.gate.after(&operation).await;
         tokio::time::sleep(self.dice.millis(5, 50)).await;
@@ -77,6 +75,20 @@ impl Provider {
             return Err(retry("the connection failed", None));
         }
         Ok(got)
+    }
+
+    async fn failure(&self) -> SendError {
+        let (kind, reason) = match self.dice.between(0, 3) {
+            0 => ("provider: 429", "429 Too Many Requests"),
+            1 => ("provider: 500", "500 Internal Server Error"),
+            2 => ("provider: nonsense", "an answer that is not the provider's: <html>"),
+            _ => ("provider: hangs", "no answer in time"),
+        };
+        self.world.count(kind);
+        if kind == "provider: hangs" {
+            tokio::time::sleep(PATIENCE).await;
+        }
+        retry(reason, (kind == "provider: 429").then(|| self.dice.millis(1_000, 8_000)))
     }
 
     async fn tell(&self, notice: &Notice<'_>) -> Result<(), SendError> {
@@ -89,7 +101,12 @@ impl Provider {
             reason: notice.request.reason.clone(),
             answer_lost: false,
         };
-        self.call("send", |answer_lost| self.world.record(What::Told(Told { answer_lost, ..told }))).await
+        let send = || self.call("send", |answer_lost| self.world.record(What::Told(Told { answer_lost, ..told.clone() })));
+        let outcome = send().await;
+        if self.world.saboteur.makes(Sabotage::SentTwice) {
+            return send().await;
+        }
+        if self.world.saboteur.makes(Sabotage::FailureTakenForSent) { Ok(()) } else { outcome }
     }
 }
 
@@ -185,5 +202,41 @@ impl Chat for ChatRoom {
 
     async fn reply(&self, _thread: &ThreadRef, _message: &ChatMessage) -> Result<(), SendError> {
         self.0.call("reply", |_| ()).await
+    }
+}
+
+/// A receiver of webhooks, which gets a copy of everything.
+struct Receiver(Provider);
+
+#[async_trait]
+impl Channel for Receiver {
+    fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn reaches(&self, _audience: Audience) -> bool {
+        true
+    }
+
+    fn suits(&self, _request: &Request) -> bool {
+        false
+    }
+
+    async fn send(&self, notice: &Notice<'_>) -> Result<Receipt, SendError> {
+        self.0.tell(notice).await?;
+        Ok(Receipt { dedup_key: notice.delivery_id() })
+    }
+
+    async fn alarm(&self, alarm: &Alarm) -> Result<(), SendError> {
+        self.0.alarm(alarm).await
+    }
+
+    fn copies(&self, _request: &Request) -> usize {
+        1
+    }
+
+    async fn copy(&self, notice: &Notice<'_>, _index: usize) -> Result<(), SendError> {
+        let note = format!("copy {}", notice.delivery_id());
+        self.0.call("copy", |_| self.0.world.note(note)).await
     }
 }

@@ -20,6 +20,7 @@ use verifier::rules::Answer;
 use super::dice::Dice;
 use super::gate::Gate;
 use super::history::What;
+use super::sabotage::Sabotage;
 use super::weather::is_away;
 use super::{NAMESPACE, Shared, lock};
 
@@ -42,6 +43,14 @@ impl Reach {
         let ip = address.ip().to_string();
         self.world.cluster.list("pods", NAMESPACE).into_iter().find(|pod| pod["status"]["podIP"] == ip.as_str())
     }
+
+    /// No answer, or what a sabotaged verifier takes it for.
+    fn silence(&self, why: &str) -> Result<HttpAnswer, String> {
+        if self.world.saboteur.makes(Sabotage::SilenceTakenForHealth) {
+            return Ok(HttpAnswer { status: StatusCode::OK, body: Vec::new() });
+        }
+        Err(why.to_owned())
+    }
 }
 
 #[async_trait]
@@ -49,13 +58,15 @@ impl Network for Reach {
     async fn http(&self, probe: HttpProbe) -> Result<HttpAnswer, String> {
         self.gate.before("probe").await;
         tokio::time::sleep(self.dice.millis(1, 20)).await;
-        if self.dice.chance(self.world.sky().probe_lost) {
+        let weather = self.world.sky();
+        if is_away(weather.pods_away) || self.dice.chance(weather.probe_lost) {
+            self.world.count("probe: lost");
             if self.dice.chance(0.5) {
                 std::future::pending::<()>().await;
             }
-            return Err("connection reset by peer".to_owned());
+            return self.silence("connection reset by peer");
         }
-        let Some(pod) = self.pod(probe.address) else { return Err("connection refused".to_owned()) };
+        let Some(pod) = self.pod(probe.address) else { return self.silence("connection refused") };
         let behaviour = behaviour(&pod);
         if probe.path == "/" && behaviour == Behaviour::Slow {
             tokio::time::sleep(Duration::from_secs(3)).await;
@@ -88,8 +99,18 @@ impl Prometheus for Reach {
         tokio::time::sleep(self.dice.millis(5, 50)).await;
         let weather = self.world.sky();
         if is_away(weather.prometheus_away) || self.dice.chance(weather.prometheus_error) {
-            return Err("error sending request".to_owned());
+            self.world.count("prometheus: no answer");
+            let mut quiet = lock(&self.world.rules).answer();
+            quiet.data.groups.iter_mut().flat_map(|group| &mut group.rules).for_each(|rule| rule.alerts.clear());
+            let taken = self.world.saboteur.makes(Sabotage::SilenceTakenForQuiet);
+            return if taken { Ok(quiet) } else { Err("error sending request".to_owned()) };
         }
-        Ok(lock(&self.world.rules).answer())
+        let (answer, firing) = {
+            let rules = lock(&self.world.rules);
+            let firing = rules.alerts().iter().filter(|(_, alert)| alert.since.is_some()).map(|(name, _)| name.clone());
+            (rules.answer(), firing.collect())
+        };
+        self.world.record(What::Asked { process: self.gate.process().to_owned(), firing });
+        Ok(answer)
     }
 }

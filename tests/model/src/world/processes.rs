@@ -13,6 +13,7 @@ use chassis::clock::{Clock, Ids};
 use chassis::{Bus, Incidents, Lifecycle};
 use executor::cluster::Cluster;
 use executor::run::Executor;
+use http::StatusCode;
 use notifier::deliver::Persistence;
 use notifier::handlers::Desk;
 use notifier::handlers::wire::{self as notifying, BusLog};
@@ -33,6 +34,8 @@ use super::alerting::{self, HttpCall};
 use super::dice::{Dice, derive};
 use super::gate::{CrashPoint, Edge, Gate};
 use super::history::What;
+use super::sabotage::Sabotage;
+use super::tampered::Tampered;
 use super::time::HostClock;
 use super::wire::Wire;
 use super::{CLUSTER, Shared, lock, people, probes};
@@ -118,8 +121,10 @@ pub struct Process {
     pub service: Service,
     /// How long after the beginning it first starts.
     pub delay: Duration,
-    /// The event type that its binary does not know, while the weather is rough.
-    pub unknown: Option<&'static str>,
+    /// The event types that its binary does not know, until it is upgraded.
+    pub unknown: Arc<[&'static str]>,
+    /// When it is restarted with a binary that knows them, after the beginning.
+    pub upgraded: Duration,
 }
 
 /// What somebody does to a process.
@@ -149,7 +154,7 @@ pub async fn supervise(world: Shared, process: Process, mut orders: mpsc::Unboun
     for incarnation in 0_u32.. {
         let (died, mut death) = mpsc::unbounded_channel();
         let point = crash_point(&world, process.service, &dice);
-        let gate = Arc::new(Gate::new(process.name.clone(), point, died));
+        let gate = Arc::new(Gate::new(process.name.clone(), point, died, Arc::clone(&world.traps)));
         world.record(What::Started(process.name.clone()));
         let now = Arc::clone(&clock) as Arc<dyn Clock>;
         let ids = Ids::seeded(Arc::clone(&now), derive(world.seed, &format!("ids {} {incarnation}", process.name)));
@@ -198,14 +203,20 @@ impl Incarnation {
     /// Starts the service and waits until one of its tasks ends, which ends a process; answers why.
     async fn live(self, process: &Process) -> String {
         let transport = self.world.nats.connect(&process.name);
-        let skewed = self.world.sky().crash_point > 0.0;
-        let wire = Wire::new(transport, Arc::clone(&self.gate), process.unknown.filter(|_| skewed));
+        let transport = match self.world.saboteur.sabotage() {
+            Some(sabotage) => Arc::new(Tampered::new(transport, sabotage)) as _,
+            None => transport,
+        };
+        let is_old = Duration::from_millis(self.world.time.millis()) < process.upgraded;
+        let unknown = if is_old { Arc::clone(&process.unknown) } else { Arc::default() };
+        let wire = Wire::new(transport, Arc::clone(&self.gate), unknown, &self.world);
         let nats = chassis::config::Nats::default();
         let bus = Bus::over(Arc::new(wire), &nats, process.service.name(), Arc::clone(&self.clock), self.ids.clone()).await;
         let bus = match bus {
             Ok(bus) => bus,
             Err(error) => return format!("it can't start: {error}"),
         };
+        bus.watch_fullness(&self.life);
         match process.service {
             Service::AlertIngest => self.alert_ingest(&bus),
             Service::Orchestrator => self.orchestrator(&bus),
@@ -253,6 +264,7 @@ impl Incarnation {
         let rules = correlate::Rules { cluster: CLUSTER.to_owned(), cluster_label: None };
         let engine = Engine::new(bus.clone(), cluster, rules, settings::orchestrator());
         wiring::consume(&engine, &self.life);
+        wiring::archive(&engine, &self.life);
         let stopping = self.life.stopping();
         self.life.spawn("ledger watch", async move {
             ledger::watch(client, engine.cluster, engine.store, CLUSTER, stopping, || ()).await
@@ -314,7 +326,8 @@ async fn serve(world: Shared, gate: Arc<Gate>, router: axum::Router, mut calls: 
             if gate.is_dead() {
                 return;
             }
-            let status = response.status();
+            let refusal_is_ok = world.saboteur.makes(Sabotage::RefusalAnsweredOk) && response.status().is_server_error();
+            let status = if refusal_is_ok { StatusCode::OK } else { response.status() };
             if status.is_success() {
                 alerting::hear(&world, heard);
             }

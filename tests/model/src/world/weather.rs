@@ -43,6 +43,8 @@ pub struct Weather {
     pub chat_away: Option<Instant>,
     /// Prometheus is away.
     pub prometheus_away: Option<Instant>,
+    /// The verifier can't reach the pods.
+    pub pods_away: Option<Instant>,
 }
 
 impl Weather {

@@ -1,6 +1,6 @@
 //! A process's connection to the simulated NATS, behind its gate.
 //!
-//! Guarantees: nothing passes for a dead process; an older binary meets facts of one type as of a type that it has never heard of; every
+//! Guarantees: nothing passes for a dead process; an older binary meets facts of some types as of a type that it has never heard of; every
 //! connection watch has one waiter, so that nothing wakes in a random order. Must not: lose or repeat anything by itself; the server does.
 
 use std::pin::Pin;
@@ -17,6 +17,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::gate::Gate;
+use super::history::{Handling, What};
+use super::sabotage::Sabotage;
+use super::{Shared, tampered};
 
 /// What a type is called that this binary doesn't know.
 const UNHEARD_OF: &str = "from_the_future";
@@ -25,15 +28,17 @@ const UNHEARD_OF: &str = "from_the_future";
 pub struct Wire {
     inner: Arc<dyn Transport>,
     gate: Arc<Gate>,
-    unknown: Option<&'static str>,
+    unknown: Arc<[&'static str]>,
+    swallows: bool,
+    world: Shared,
     watchers: Arc<Mutex<Vec<watch::Sender<Connection>>>>,
     follower: JoinHandle<()>,
 }
 
 impl Wire {
-    /// Over this transport; `unknown` is the event type that this binary does not know.
+    /// Over this transport; `unknown` are the event types that this binary does not know.
     #[must_use]
-    pub fn new(inner: Arc<dyn Transport>, gate: Arc<Gate>, unknown: Option<&'static str>) -> Self {
+    pub fn new(inner: Arc<dyn Transport>, gate: Arc<Gate>, unknown: Arc<[&'static str]>, world: &Shared) -> Self {
         let watchers = Arc::new(Mutex::new(Vec::<watch::Sender<Connection>>::new()));
         let (mut connection, listeners) = (inner.connection(), Arc::clone(&watchers));
         let follower = tokio::spawn(async move {
@@ -43,7 +48,9 @@ impl Wire {
                 listeners.retain(|listener| listener.send(now).is_ok());
             }
         });
-        Self { inner, gate, unknown, watchers, follower }
+        // An older binary that acknowledges what it does not know makes a mistake.
+        let swallows = world.saboteur.makes(Sabotage::UnknownAcknowledged);
+        Self { inner, gate, unknown, swallows, world: Arc::clone(world), watchers, follower }
     }
 }
 
@@ -68,11 +75,32 @@ fn operation(subject: &str) -> String {
     format!("bus {word}")
 }
 
+/// The consumer whose messages make somebody send something to people: what becomes of each of them is recorded.
+const TELLING: &str = "notifier";
+
+/// Records what a process is given of that consumer (without a body), and what it says of it.
+fn handled(world: &Shared, gate: &Gate, ack: &str, said: Option<&[u8]>) {
+    let mut tokens = ack.strip_prefix("$JS.ACK.").into_iter().flat_map(|rest| rest.split('.'));
+    let (Some(stream), Some(TELLING), Some(_), Some(sequence)) = (tokens.next(), tokens.next(), tokens.next(), tokens.next())
+    else {
+        return;
+    };
+    let handling = match said {
+        None => Handling::Given,
+        Some(said) if said.starts_with(b"+WPI") => Handling::InHand,
+        Some(said) if said.starts_with(b"-NAK") => Handling::HandedBack,
+        Some(_) => Handling::Done,
+    };
+    let (process, stream, sequence) = (gate.process().to_owned(), stream.to_owned(), sequence.parse().unwrap_or_default());
+    world.record(What::Handled { process, stream, sequence, handling });
+}
+
 #[async_trait]
 impl Transport for Wire {
     async fn publish(&self, message: Outgoing) -> Result<(), TransportError> {
         let operation = operation(&message.subject);
         self.gate.before(&operation).await;
+        handled(&self.world, &self.gate, &message.subject, Some(&message.payload));
         let sent = self.inner.publish(message).await;
         self.gate.after(&operation).await;
         sent
@@ -81,6 +109,7 @@ impl Transport for Wire {
     async fn request(&self, message: Outgoing, timeout: Duration) -> Result<Bytes, TransportError> {
         let operation = operation(&message.subject);
         self.gate.before(&operation).await;
+        handled(&self.world, &self.gate, &message.subject, Some(&message.payload));
         let reply = self.inner.request(message, timeout).await;
         self.gate.after(&operation).await;
         reply
@@ -89,7 +118,9 @@ impl Transport for Wire {
     async fn subscribe(&self, subject: String) -> Result<Box<dyn Subscription>, TransportError> {
         self.gate.before("bus subscribe").await;
         let inner = self.inner.subscribe(subject).await?;
-        Ok(Box::new(Filtered { inner, gate: Arc::clone(&self.gate), unknown: self.unknown }))
+        let (gate, transport) = (Arc::clone(&self.gate), Arc::clone(&self.inner));
+        let (unknown, swallows, world) = (Arc::clone(&self.unknown), self.swallows, Arc::clone(&self.world));
+        Ok(Box::new(Filtered { inner, gate, transport, unknown, swallows, world }))
     }
 
     fn new_inbox(&self) -> String {
@@ -115,7 +146,10 @@ impl Transport for Wire {
 struct Filtered {
     inner: Box<dyn Subscription>,
     gate: Arc<Gate>,
-    unknown: Option<&'static str>,
+    transport: Arc<dyn Transport>,
+    unknown: Arc<[&'static str]>,
+    swallows: bool,
+    world: Shared,
 }
 
 impl Stream for Filtered {
@@ -125,9 +159,21 @@ impl Stream for Filtered {
         if self.gate.is_dead() {
             return Poll::Pending;
         }
-        let polled = self.inner.poll_next_unpin(context);
-        let Some(unknown) = self.unknown else { return polled };
-        polled.map(|message| message.map(|message| renamed(message, unknown)))
+        loop {
+            let message = match self.inner.poll_next_unpin(context) {
+                Poll::Ready(Some(message)) if self.unknown.is_empty() => message,
+                Poll::Ready(Some(message)) => renamed(message, &self.unknown),
+                other => return other,
+            };
+            if let Some(reply) = message.reply.as_ref() {
+                handled(&self.world, &self.gate, reply, None);
+            }
+            if self.swallows && message.reply.is_some() && message.subject.ends_with(UNHEARD_OF) {
+                tampered::acknowledge(&self.transport, &message);
+                continue;
+            }
+            return Poll::Ready(Some(message));
+        }
     }
 }
 
@@ -139,11 +185,11 @@ impl Subscription for Filtered {
     }
 }
 
-/// The message as a binary reads it that does not know this type of facts.
-fn renamed(mut message: Message, unknown: &str) -> Message {
+/// The message as a binary reads it that does not know these types of facts.
+fn renamed(mut message: Message, unknown: &[&str]) -> Message {
     let other = |subject: &str| {
         let (path, event_type) = subject.rsplit_once('.')?;
-        (subject.starts_with("lastgood.incident.") && event_type == unknown).then(|| format!("{path}.{UNHEARD_OF}"))
+        (subject.starts_with("lastgood.incident.") && unknown.contains(&event_type)).then(|| format!("{path}.{UNHEARD_OF}"))
     };
     if let Some(subject) = other(message.subject.as_str()) {
         message.subject = subject.into();
