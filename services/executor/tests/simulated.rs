@@ -373,3 +373,59 @@ async fn a_refused_event_is_a_note_and_no_failure() {
     let Fact::StatusUpdated(updated) = world.fact(&subject, "status_updated").await else { panic!() };
     assert!(updated.event_name.is_empty() && updated.note.contains("the roles lack it"), "{updated:?}");
 }
+
+/// The cluster for an executor in whose way somebody puts the bad version back, and the Service with it, just as the Event is written.
+fn with_somebody_who_goes_back(client: kube::Client, bad: serde_json::Value) -> executor::cluster::Cluster {
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let (client, bad) = (client.clone(), bad.clone());
+        async move {
+            if request.method() == "POST" && request.uri().path().ends_with("/events") {
+                let cluster = executor::cluster::Cluster::new(client.clone());
+                let selector = json!({"app": "web", "version": "v2-failing"});
+                for (kind, name, at, value) in
+                    [(Kind::Deployment, "web", "/spec/template", bad), (Kind::Service, "pinned", "/spec/selector", selector)]
+                {
+                    loop {
+                        let mut object = cluster.get(kind, "default", name).await?.ok_or("it is there")?;
+                        *object.pointer_mut(at).ok_or("it has one")? = value.clone();
+                        match cluster.put(kind, "default", name, &object, false).await {
+                            // The controllers write as well.
+                            Err(executor::cluster::ApiError::Conflict(_)) => {}
+                            done => break done?,
+                        };
+                    }
+                }
+            }
+            client.send(request).await.map_err(Box::<dyn std::error::Error + Send + Sync>::from)
+        }
+    });
+    executor::cluster::Cluster::new(kube::Client::new(service, "default"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_went_back_with_its_workload_stays_there() {
+    let mut world = World::simulated().await;
+    world.deploy("web", "v1", 1).await;
+    let good = world.rolled_out("web", "v1").await;
+    world.deploy("web", "v2-failing", 1).await;
+    let bad = world.rolled_out("web", "v2-failing").await;
+    let from = map(&[("app", "web"), ("version", "v2-failing")]);
+    let service = world.service("pinned", &from).await;
+    world.cluster = with_somebody_who_goes_back(world.client.clone(), bad["spec"]["template"].clone());
+    world.start_executor();
+    let switch = v1::ServiceSwitch {
+        name: "pinned".into(),
+        uid: service["metadata"]["uid"].as_str().unwrap().into(),
+        from_selector: from.clone(),
+        shared_selector: map(&[("app", "web")]),
+        to_selector: map(&[("app", "web"), ("version", "v1")]),
+    };
+    let subject = world.plan("web", &good, |plan| plan.service_switches = vec![switch]).await;
+    world.announce(&subject).await;
+    world.fact(&subject, "traffic_shifted").await;
+    world.verify(&subject).await;
+    let Fact::OldResourcesCleaned(cleaned) = world.fact(&subject, "old_resources_cleaned").await else { panic!() };
+    assert!(cleaned.cleaned.iter().any(|line| line.contains("somebody changed the workload")), "{cleaned:?}");
+    let live = world.cluster.get(Kind::Service, "default", "pinned").await.unwrap().unwrap();
+    assert_eq!(live["spec"]["selector"], json!(from));
+}

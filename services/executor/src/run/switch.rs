@@ -1,12 +1,14 @@
 //! Switching the Services that pin a version.
 //!
 //! Guarantees: each write is guarded by the resourceVersion of a read that showed the expected selector; our `managedFields` entry
-//! goes at once. Must not: touch a Service that somebody else changed.
+//! goes at once, and by a read of the workload after that one which showed it as this incident left it: who puts another version there
+//! points the Service at it as well, perhaps back to where it pointed first. Must not: touch a Service that somebody else changed.
 
 use serde_json::Value;
 
 use super::observe::Watching;
 use super::{Case, Executor};
+use crate::attempt::Live;
 use crate::cluster::{ApiError, Kind};
 use crate::progress::{enough_restored, restored_ready};
 use crate::services::{SwitchStep, next_switch, with_selector};
@@ -68,6 +70,10 @@ impl Executor {
                     return Ok(None);
                 }
             };
+            let workload = self.read(&case.subject).await?;
+            if !workload.is_some_and(|workload| Live::of(&workload).is_as_written_by(case.subject.incident)) {
+                return Ok(Some(format!("somebody changed the workload before Service {} was switched", switch.name)));
+            }
             let object = with_selector(&live, &selector);
             match self.cluster.put(Kind::Service, namespace, &switch.name, &object, false).await {
                 Ok(written) => {
