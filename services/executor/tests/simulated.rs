@@ -391,8 +391,11 @@ fn with_somebody_who_goes_back(client: kube::Client, bad: serde_json::Value) -> 
                         match cluster.put(kind, "default", name, &object, false).await {
                             // The controllers write as well.
                             Err(executor::cluster::ApiError::Conflict(_)) => {}
-                            done => break done?,
-                        };
+                            done => {
+                                done?;
+                                break;
+                            }
+                        }
                     }
                 }
             }
