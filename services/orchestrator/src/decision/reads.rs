@@ -49,13 +49,20 @@ pub struct Prefetched {
     pub services: Option<Result<Vec<Object>, String>>,
 }
 
-/// Which incident began a rollback, and its intent.
-fn begun(stored: &Stored) -> Result<(String, RollbackStarted), HandleError> {
-    let damaged = |error: &dyn std::fmt::Display| HandleError::dead(format!("the last rollback_started can't be read: {error}"));
-    let (subject, event_type) = IncidentSubject::parse(&stored.subject).map_err(|error| damaged(&error))?;
-    match Fact::decode(event_type, &stored.data).map_err(|error| damaged(&error))? {
-        Fact::RollbackStarted(started) => Ok((subject.incident.to_string(), started)),
-        other => Err(damaged(&other.event_type())),
+/// Which incident began a rollback, and its intent; `None` where that can't be read. Its incident is given up for that; the workload's
+/// next ones go by the ledger, and by the time at which it was stored.
+fn begun(stored: &Stored) -> Option<(String, RollbackStarted)> {
+    let (subject, event_type) = IncidentSubject::parse(&stored.subject).ok()?;
+    match Fact::decode(event_type, &stored.data) {
+        Ok(Fact::RollbackStarted(started)) => Some((subject.incident.to_string(), started)),
+        Ok(other) => {
+            tracing::error!(incident = %subject, found = other.event_type(), "the last rollback_started is none");
+            None
+        }
+        Err(error) => {
+            tracing::error!(incident = %subject, %error, "the last rollback_started can't be read; the ledger has to do");
+            None
+        }
     }
 }
 
@@ -95,7 +102,7 @@ impl Engine {
             async { self.bus.last(streams::INCIDENTS, &rollbacks).await.map_err(HandleError::from) },
         )?;
         // The ledger's own mark of it may come later.
-        let ledger = match last_rollback.as_ref().map(begun).transpose()? {
+        let ledger = match last_rollback.as_ref().and_then(begun) {
             Some((by, started)) => ledger.knowing_of(&by, &started),
             None => ledger,
         };

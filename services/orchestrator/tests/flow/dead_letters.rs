@@ -73,6 +73,18 @@ async fn a_damaged_fact_is_told_of_blocks_nothing_and_is_replayed() -> anyhow::R
     world.end().await
 }
 
+/// What a plan reads of the workload's earlier incidents is damaged: the ledger has to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_intent_keeps_no_later_alert_waiting() -> anyhow::Result<()> {
+    let world = start(Settings::default()).await?;
+    let web = planned(&world, "web").await?;
+    damage(&world, &web, "rollback_started").await?;
+    letters(&world, 1).await?;
+    world.fire(vec![world.alert("the-next", "web")]).await?;
+    world.wait_occurrence("the-next", &["occurrence_opened"]).await?;
+    world.end().await
+}
+
 /// A replay wakes the consumer (which finds the fact still damaged) and adds nothing to the stream.
 async fn replayed(world: &World, about: &IncidentSubject, letter: &Value) -> anyhow::Result<()> {
     let bus = &world.engine.bus;
