@@ -115,6 +115,7 @@ facts! {
         OccurrenceJoined = "occurrence_joined",
         OccurrenceDismissed = "occurrence_dismissed",
         OccurrenceResolved = "occurrence_resolved",
+        OccurrenceRepeated = "occurrence_repeated",
     }
 }
 

@@ -89,7 +89,8 @@ pub struct Archive {
     /// How long an incident has to be closed, and an alert to be over, before it leaves the log.
     #[serde(with = "duration")]
     pub after: Duration,
-    /// After how long an alert whose end nobody told counts as over.
+    /// After how long an alert of which nothing more was heard, not even its end, counts as over. One that fires on and is told of at least
+    /// every half of `after` never does.
     #[serde(with = "duration")]
     pub unresolved_after: Duration,
     /// How long archived incidents are kept; 0s for ever.

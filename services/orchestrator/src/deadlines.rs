@@ -1,7 +1,8 @@
 //! Timers: sets those that an incident's facts call for, and says what passed when one fires.
 //!
 //! Guarantees: a fact is acknowledged only after the timers that it calls for are stored, so none is missing after a crash; setting one
-//! twice is harmless (it replaces itself, and one that had fired is refused by core the second time). Time is the stream's. Must not:
+//! twice is harmless (it replaces itself, and one that had fired is refused by core the second time); a deadline that comes back after its
+//! timer has fired for nothing is set again. Time is the stream's. Must not:
 //! decide what a passed deadline means; core does.
 
 use std::collections::HashMap;
@@ -19,8 +20,8 @@ use crate::decision::Engine;
 use crate::occurrences::{Disposition, Known};
 
 /// Facts after which an incident's pending deadlines are never others than before: no need to look.
-const QUIET: [&str; 6] =
-    ["bad_pods_scaled_down", "previous_version_deployed", "pods_ready", "smoke_test_finished", "status_updated", "alert_joined"];
+const QUIET: [&str; 5] =
+    ["bad_pods_scaled_down", "previous_version_deployed", "pods_ready", "smoke_test_finished", "status_updated"];
 
 /// Handles all incident facts: sets timers, counts ends, ends occurrences that others saw end.
 pub struct Schedule {
@@ -38,6 +39,14 @@ impl Schedule {
     fn is_set(&self, incident: IncidentId, kind: DeadlineKind, at: Timestamp) -> bool {
         let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
         set.get(&incident).and_then(|kinds| kinds.get(&kind)) == Some(&at)
+    }
+
+    /// Whether an alert that joined can bring a deadline back: a page that nobody needed to acknowledge any more needs somebody again. Not in
+    /// an incident of which only deadlines from before its end are known to be set: alerts join it by the thousand.
+    fn may_return(&self, incident: IncidentId) -> bool {
+        let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
+        set.get(&incident)
+            .is_none_or(|kinds| kinds.contains_key(&DeadlineKind::Notify) || kinds.contains_key(&DeadlineKind::Acknowledge))
     }
 
     fn note(&self, incident: IncidentId, kind: DeadlineKind, at: Timestamp) {
@@ -68,9 +77,13 @@ impl Handler for Schedule {
             self.engine.bus.cancel_timers(&subject).await?;
             return Ok(());
         }
+        if event_type == "alert_joined" && !self.may_return(subject.incident) {
+            return Ok(());
+        }
         let loaded = self.engine.load_or_give_up(&subject, Some(delivery.sequence())).await?;
         for (kind, at) in pending_deadlines(&loaded.incident) {
-            if !self.is_set(subject.incident, kind, at) {
+            // The timer of one that is due may have fired while it was not pending.
+            if at <= delivery.stored.at || !self.is_set(subject.incident, kind, at) {
                 self.engine.bus.schedule(&subject, kind, at).await?;
                 self.note(subject.incident, kind, at);
             }

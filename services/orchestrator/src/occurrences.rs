@@ -32,6 +32,8 @@ pub struct Known {
     pub ended_at: Option<Timestamp>,
     /// The sequence of the last fact: what an append expects.
     pub sequence: u64,
+    /// When the last fact was stored.
+    pub told_at: Option<Timestamp>,
 }
 
 impl Known {
@@ -42,20 +44,29 @@ impl Known {
             OccurrenceFact::OccurrenceOpened(f) => f.starts_at.as_ref(),
             OccurrenceFact::OccurrenceJoined(f) => f.starts_at.as_ref(),
             OccurrenceFact::OccurrenceDismissed(f) => f.starts_at.as_ref(),
-            OccurrenceFact::OccurrenceResolved(_) => None,
+            OccurrenceFact::OccurrenceResolved(_) | OccurrenceFact::OccurrenceRepeated(_) => None,
         };
         let began_at = contracts::time::from_proto(began_at);
-        let to = |disposition| Self { disposition, began_at, disposed_at: Some(at), ended_at: None, sequence };
+        let told_at = Some(at);
+        let to = |disposition| Self { disposition, began_at, disposed_at: told_at, ended_at: None, sequence, told_at };
         match fact {
             OccurrenceFact::OccurrenceOpened(f) => to(incident(&f.workload_subject, &f.incident)),
             OccurrenceFact::OccurrenceJoined(f) => to(incident(&f.workload_subject, &f.incident)),
             OccurrenceFact::OccurrenceDismissed(_) => to(Some(Disposition::Dismissed)),
             OccurrenceFact::OccurrenceResolved(f) => {
                 let ended_at = contracts::time::from_proto(f.ends_at.as_ref()).unwrap_or(Timestamp::MIN);
-                Self { ended_at: Some(ended_at), sequence, ..self }
+                Self { ended_at: Some(ended_at), sequence, told_at, ..self }
             }
+            OccurrenceFact::OccurrenceRepeated(_) => Self { sequence, told_at, ..self },
         }
     }
+}
+
+/// Whether an alert that is heard to fire on has to be noted: what is last known of it is so old that it would soon be forgotten, and the
+/// alert's next repeat would get a second disposition. Nothing that is heard at least every `forgotten_after / 2` ever is.
+#[must_use]
+pub fn is_stale(known: &Known, heard_at: Timestamp, forgotten_after: SignedDuration) -> bool {
+    known.told_at.is_some_and(|told_at| heard_at.duration_since(told_at) > forgotten_after / 2)
 }
 
 /// The incident that an occurrence fact names by its workload's path and its id.
@@ -200,6 +211,20 @@ mod tests {
         ] {
             assert_eq!(kind(known, &alert, heard), expected, "{known:?} {alert:?}");
         }
+    }
+
+    #[test]
+    fn a_repeat_that_was_noted_changes_nothing_but_what_is_fresh() {
+        let repeated = || OccurrenceFact::from(v1::OccurrenceRepeated::default());
+        for before in [vec![opened()], vec![opened(), ended(10)]] {
+            let known = fold(&before);
+            let with = known.clone().with(9, at(100), &repeated());
+            assert_eq!(with, Known { sequence: 9, told_at: Some(at(100)), ..known });
+        }
+        let (known, limit) = (fold(&[opened()]), SignedDuration::from_mins(60));
+        let stale = |minute| is_stale(&known, at(minute), limit);
+        assert_eq!([stale(1), stale(31), stale(32)], [false, false, true]);
+        assert!(!is_stale(&Known::default(), at(100), limit), "of what was never heard nothing is old");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use contracts::v1::{self, Audience, Outcome, Urgency};
 use contracts::{DeadlineKind, Fact};
 use jiff::Timestamp;
 
+use super::follow::COMPLETED;
 use super::state::{Attempt, Closed, Incident, Notice, Opened, Recorded};
 
 /// The state after one more fact.
@@ -51,7 +52,7 @@ pub(super) fn apply(state: &mut Incident, at: Timestamp, fact: &Fact) {
             state.resolved.insert(f.fingerprint.clone());
         }
         Fact::Superseded(f) => state.superseded = Some(f.clone()),
-        Fact::DeadlinePassed(f) => state.deadlines_passed.extend(DeadlineKind::parse(&f.deadline)),
+        Fact::DeadlinePassed(f) => pass(state, DeadlineKind::parse(&f.deadline)),
         Fact::NotificationRequested(f) => ask(state, at, f),
         Fact::Announced(f) => state.announced = Some(f.clone()),
         Fact::OnCallNotified(f) => settle(state, at, Audience::OnCall, &f.reason, true),
@@ -87,7 +88,16 @@ fn open(state: &mut Incident, at: Timestamp, fact: &v1::AnomalyDetected) {
     }
 }
 
+fn pass(state: &mut Incident, deadline: Option<DeadlineKind>) {
+    if deadline == Some(DeadlineKind::Resolve) {
+        let fires = !state.trigger_resolved();
+        state.fired_at_deadline.get_or_insert(fires);
+    }
+    state.deadlines_passed.extend(deadline);
+}
+
 fn ask(state: &mut Incident, at: Timestamp, fact: &v1::NotificationRequested) {
+    state.completed |= fact.reason == COMPLETED;
     state.notices.entry((fact.audience, fact.reason.clone())).or_insert_with(|| Notice {
         audience: fact.audience(),
         urgency: Urgency::try_from(fact.urgency).unwrap_or(Urgency::Page),

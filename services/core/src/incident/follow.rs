@@ -11,6 +11,9 @@ use super::deadlines::{after, awaits_acknowledgement};
 use super::evolve::apply;
 use super::state::{Incident, Phase};
 
+/// The reason of the notification that all is well again: an incident that asks for it has completed.
+pub(super) const COMPLETED: &str = "completed";
+
 /// The facts, and everything that follows from them.
 pub(super) fn complete(state: &Incident, mut facts: Vec<Fact>, now: Timestamp) -> Vec<Fact> {
     let mut after_them = state.clone();
@@ -77,7 +80,7 @@ fn ending_notices(state: &Incident, outcome: Outcome) -> Vec<v1::NotificationReq
     match outcome {
         Outcome::Completed => vec![v1::NotificationRequested {
             runbook: String::new(),
-            ..on_call(Urgency::Inform, "completed", "The last good version is back, verified, and the alert has resolved")
+            ..on_call(Urgency::Inform, COMPLETED, "The last good version is back, verified, and the alert has resolved")
         }],
         Outcome::Superseded => vec![on_call(Urgency::Inform, "superseded", "Somebody changed the workload; theirs wins")],
         Outcome::Halted => {
@@ -101,12 +104,14 @@ fn ending_notices(state: &Incident, outcome: Outcome) -> Vec<v1::NotificationReq
 
 fn ending_reason(state: &Incident, outcome: Outcome) -> String {
     let code = match outcome {
-        Outcome::Completed => "completed",
+        Outcome::Completed => COMPLETED,
         Outcome::Superseded => FailureReason::Superseded.code(),
         Outcome::Halted => state.halted.as_ref().map_or("halted", |f| f.reason.as_str()),
         Outcome::RollbackFailed => state.failed.as_ref().map_or("failed", |f| f.reason.as_str()),
         Outcome::VerificationFailed => state.verification_failed.as_ref().map_or("verification_failed", |f| f.reason.as_str()),
-        Outcome::Unresolved | Outcome::Unspecified if state.trigger_resolved() => FailureReason::CleanupIncomplete.code(),
+        Outcome::Unresolved | Outcome::Unspecified if state.fired_at_deadline == Some(false) => {
+            FailureReason::CleanupIncomplete.code()
+        }
         Outcome::Unresolved | Outcome::Unspecified => FailureReason::AlertStillFiring.code(),
     };
     code.to_owned()

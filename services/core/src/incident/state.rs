@@ -159,6 +159,10 @@ pub struct Incident {
     pub joined_after_close: bool,
     /// The fingerprints that resolved.
     pub resolved: BTreeSet<String>,
+    /// Whether the alert that opened it fired when the time for its resolving was up.
+    pub fired_at_deadline: Option<bool>,
+    /// Whether it was decided that it has completed, and people are being told so.
+    pub completed: bool,
     /// The deadlines that passed.
     pub deadlines_passed: BTreeSet<DeadlineKind>,
     /// What was asked to be told, by (audience, reason).
@@ -205,7 +209,8 @@ impl Incident {
         }
     }
 
-    /// How it ends, once that is decided.
+    /// How it ends, once that is decided. What happens afterwards changes nothing about it: an alert that fires again while people are
+    /// told is the next thing to hear of, not another end of this one.
     #[must_use]
     pub fn ending(&self) -> Option<Outcome> {
         if self.superseded.is_some() {
@@ -218,11 +223,15 @@ impl Incident {
             Some(Outcome::VerificationFailed)
         } else if self.deadlines_passed.contains(&DeadlineKind::Resolve) {
             Some(Outcome::Unresolved)
-        } else if self.mitigated_at.is_some() && self.status_updated && self.cleaned && self.trigger_resolved() {
+        } else if self.completed || self.is_complete() {
             Some(Outcome::Completed)
         } else {
             None
         }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.mitigated_at.is_some() && self.status_updated && self.cleaned && self.trigger_resolved()
     }
 
     /// Whether it has opened and not closed.

@@ -335,6 +335,34 @@ fn an_alert_that_fires_again_has_to_resolve_again() {
 }
 
 #[test]
+fn an_alert_that_fires_again_while_people_are_told_changes_no_end() {
+    let mut case = Case::default().must(&to_mitigated()).must(&[
+        Command::UpdateStatus(v1::StatusUpdated::default()),
+        Command::CleanUp(v1::OldResourcesCleaned::default()),
+        resolved("trigger"),
+        Command::JoinAlerts(vec![occurrence("trigger")]),
+    ]);
+    assert_eq!(case.state.phase(), Phase::Ended(Outcome::Completed));
+    assert_eq!(case.run(&delivered(Audience::OnCall, "completed")).unwrap(), ["on_call_notified", "incident_closed"]);
+    let goes_on = Command::StillFiring { fingerprint: "trigger".into() };
+    assert_eq!(case.run(&goes_on), Err(Refusal::AlreadySo), "a flap gets no one up");
+    let mut later = case.later(15 * 60);
+    assert_eq!(later.run(&goes_on).unwrap(), ["notification_requested"], "what goes on does");
+}
+
+#[test]
+fn an_alert_that_resolves_after_its_deadline_is_told_of_once() {
+    let mut case = Case::default().must(&to_mitigated()).later(15 * 60).must(&[Command::PassDeadline(DeadlineKind::Resolve)]);
+    assert_eq!(case.run(&resolved("trigger")).unwrap(), ["alert_resolved"], "the two pages under way say what was so");
+    let told = [
+        delivered(Audience::OnCall, "unresolved.alert_still_firing"),
+        delivered(Audience::TeamLead, "unresolved.alert_still_firing"),
+    ];
+    let case = case.must(&told);
+    assert_eq!(case.state.closed.map(|closed| closed.reason).as_deref(), Some("alert_still_firing"));
+}
+
+#[test]
 fn many_alerts_resolve_in_one_decision_as_they_would_one_by_one() {
     let joined = Command::JoinAlerts(vec![occurrence("another"), occurrence("third")]);
     let mut case = Case::default().must(&to_mitigated()).must(&[
@@ -423,10 +451,12 @@ proptest! {
         let mut case = Case::default();
         for (command, seconds) in std::iter::once(&(open(), 0)).chain(&commands) {
             case = case.later(*seconds);
+            let before = case.state.ending();
             if case.run(command).is_ok() {
                 prop_assert!(case.run(command) .is_err() || matches!(command, Command::RecordDelivery { .. }), "{} is accepted twice", command.name());
             }
             legal(&case)?;
+            prop_assert!(before.is_none() || case.state.ending() == before, "{} changed the end from {before:?}", command.name());
         }
         // With nobody doing anything any more, the deadlines alone must close it.
         for _ in 0..20 {

@@ -212,7 +212,8 @@ impl Engine {
         self.occurrence_group(heard, &facts)
     }
 
-    fn occurrence_group(&self, heard: &Heard, facts: &[OccurrenceFact]) -> Group {
+    /// Facts about an alert, where nothing has been stored about it since it was read.
+    pub(super) fn occurrence_group(&self, heard: &Heard, facts: &[OccurrenceFact]) -> Group {
         let fingerprint = &heard.alert.fingerprint;
         let events = facts.iter().map(|fact| NewEvent::occurrence(self.bus.ids().event(), fingerprint, fact)).collect();
         Group { filter: subjects::occurrence_filter(fingerprint), expected: heard.known.sequence, events }

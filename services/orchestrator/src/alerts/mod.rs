@@ -1,10 +1,13 @@
 //! The handler of alert notifications: each alert gets its disposition, each workload its incident.
 //!
-//! `mod` reads what is known of each fingerprint and sorts the alerts by what they mean; `settle` opens and joins incidents; `minor` does
-//! the rest (ends, repeats, dismissals). Guarantees: handling a notification again adds nothing; a notification of ten thousand alerts takes
-//! reads in proportion, a bounded number at a time, and few large appends. Must not: dismiss anything because something is away.
+//! `mod` reads what is known of each fingerprint and sorts the alerts by what they mean; `route` finds their workloads; `settle` opens and
+//! joins incidents; `minor` does the rest (ends, repeats, dismissals); `repeated` notes what fires on for days. Guarantees: handling a
+//! notification again adds nothing; a notification of ten thousand alerts takes reads in proportion, a bounded number at a time, and few
+//! large appends. Must not: dismiss anything because something is away.
 
 mod minor;
+mod repeated;
+mod route;
 mod settle;
 
 use std::collections::BTreeMap;
@@ -16,11 +19,9 @@ use contracts::subjects::{self, streams};
 use contracts::v1::{self, WorkloadRef};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use lastgood_core::template;
 
-use crate::cluster::Kind;
-use crate::correlate::{Clue, Correlation, Dismissal, Workload, clues, resolve};
-use crate::decision::{ABOUT, Engine, Prefetched};
+use crate::correlate::Workload;
+use crate::decision::Engine;
 use crate::occurrences::{Known, Meaning, meaning};
 
 pub use settle::restored_by;
@@ -33,6 +34,8 @@ const WORKLOADS: usize = 8;
 const BATCH: usize = 400;
 /// Bytes of alerts in one append: a join is one message, and NATS takes 1 MiB a message.
 const BATCH_BYTES: usize = 512 * 1024;
+/// The fact that changes nothing but the age of what is known.
+const REPEATED: &str = "occurrence_repeated";
 /// How often an append is decided again after it lost, before the message goes back.
 pub(crate) const TRIES: usize = 20;
 
@@ -63,6 +66,8 @@ struct Sorted {
     unseen: Vec<Heard>,
     repeats: Vec<Heard>,
     anew: Vec<Heard>,
+    /// Repeats that have to be noted.
+    stale: Vec<Heard>,
 }
 
 impl AlertHandler {
@@ -89,6 +94,7 @@ impl Handler for AlertHandler {
             Ok(anew) => sorted.new.extend(anew),
             Err(error) => failures.push(error),
         }
+        failures.extend(self.engine.note_repeats(note, sorted.stale).await.err());
         failures.extend(self.engine.ends(note, sorted.ended).await);
         failures.extend(self.engine.unseen(note, sorted.unseen).await.err());
         failures.extend(self.engine.route(note, sorted.new).await.err());
@@ -124,22 +130,20 @@ impl Engine {
         let filter = subjects::occurrence_filter(fingerprint);
         let Some(last) = self.bus.last(streams::INCIDENTS, &filter).await? else { return Ok(Known::default()) };
         let fact = OccurrenceFact::decode(last.event_type(), &last.data)?;
-        if !matches!(fact, OccurrenceFact::OccurrenceResolved(_)) {
+        if !matches!(fact, OccurrenceFact::OccurrenceResolved(_) | OccurrenceFact::OccurrenceRepeated(_)) {
             return Ok(Known::default().with(last.sequence, last.at, &fact));
         }
-        // Where it went stands before its end: the last disposition of the three kinds.
-        let mut before: Option<chassis::bus::Stored> = None;
-        for event_type in ["occurrence_opened", "occurrence_joined", "occurrence_dismissed"] {
-            let found = self.bus.last(streams::INCIDENTS, &subjects::occurrence(fingerprint, event_type)).await?;
-            before = before.into_iter().chain(found).max_by_key(|stored| stored.sequence);
+        // Where it went stands before that: the last of each other kind, in their order.
+        let mut before = Vec::new();
+        let matters = |event_type: &&&str| **event_type != fact.event_type() && **event_type != REPEATED;
+        for event_type in OccurrenceFact::EVENT_TYPES.iter().filter(matters) {
+            before.extend(self.bus.last(streams::INCIDENTS, &subjects::occurrence(fingerprint, event_type)).await?);
         }
-        let known = match before {
-            Some(stored) => {
-                let disposition = OccurrenceFact::decode(stored.event_type(), &stored.data)?;
-                Known::default().with(stored.sequence, stored.at, &disposition)
-            }
-            None => Known::default(),
-        };
+        before.sort_by_key(|stored| stored.sequence);
+        let mut known = Known::default();
+        for stored in before.iter().filter(|stored| stored.sequence < last.sequence) {
+            known = known.with(stored.sequence, stored.at, &OccurrenceFact::decode(stored.event_type(), &stored.data)?);
+        }
         Ok(known.with(last.sequence, last.at, &fact))
     }
 
@@ -155,6 +159,9 @@ impl Engine {
     async fn sort(&self, note: Note<'_>, alerts: Vec<v1::Alert>) -> Result<Sorted, HandleError> {
         let mut sorted = Sorted::default();
         for heard in self.hear(alerts).await? {
+            if self.is_to_be_noted(note, &heard) {
+                sorted.stale.push(heard.clone());
+            }
             match meaning(&heard.known, &heard.alert, note.heard_at) {
                 Meaning::New => sorted.new.push(heard),
                 Meaning::Ended(..) => sorted.ended.push(heard),
@@ -167,71 +174,9 @@ impl Engine {
         Ok(sorted)
     }
 
-    /// Finds the workload of each new alert and settles them workload by workload; the rest is dismissed.
-    async fn route(&self, note: Note<'_>, new: Vec<Heard>) -> Result<(), HandleError> {
-        let mut dismissed: Vec<(Heard, Dismissal)> = Vec::new();
-        let mut by_clues: BTreeMap<Vec<Clue>, Vec<Heard>> = BTreeMap::new();
-        for heard in new {
-            match clues(&self.rules, note.source, &heard.alert.labels, &heard.alert.annotations) {
-                Ok(clues) => by_clues.entry(clues).or_default().push(heard),
-                Err(dismissal) => dismissed.push((heard, dismissal)),
-            }
-        }
-        let looks = by_clues.into_iter().map(|(clues, alerts)| async move {
-            let (correlation, pre) = self.follow(&clues).await?;
-            Ok::<_, HandleError>((correlation, pre, alerts))
-        });
-        let looked: Vec<_> = stream::iter(looks).buffered(WORKLOADS).collect().await;
-        let mut by_workload: BTreeMap<String, (Workload, Option<Prefetched>, Vec<Heard>)> = BTreeMap::new();
-        let mut failures = Vec::new();
-        for look in looked {
-            match look {
-                Err(error) => failures.push(error),
-                Ok((Correlation::Dismissed(dismissal), _, alerts)) => {
-                    dismissed.extend(alerts.into_iter().map(|heard| (heard, dismissal.clone())));
-                }
-                Ok((Correlation::Found(workload), pre, mut alerts)) => {
-                    tell_version(&workload, &mut alerts);
-                    let path = subjects::workload_path(&self.reference(&workload));
-                    by_workload.entry(path).or_insert_with(|| (*workload, pre, Vec::new())).2.extend(alerts);
-                }
-            }
-        }
-        failures.extend(self.dismiss(note, dismissed).await.err());
-        let settling = by_workload.into_values().map(|(workload, pre, alerts)| self.settle(note, workload, pre, alerts));
-        let settled: Vec<_> = stream::iter(settling).buffer_unordered(WORKLOADS).collect().await;
-        failures.extend(settled.into_iter().filter_map(Result::err));
-        worst(failures)
-    }
-
-    /// Follows the clues; where they name the workload outright, the log is read meanwhile.
-    async fn follow(&self, clues: &[Clue]) -> Result<(Correlation, Option<Prefetched>), HandleError> {
-        let looking = async { resolve(self.cluster.as_ref(), clues).await.map_err(HandleError::from) };
-        match clues.first() {
-            Some(Clue::Explicit(Kind::Deployment, namespace, name) | Clue::Workload(Kind::Deployment, namespace, name)) => {
-                let workload = self.workload_ref(Kind::Deployment, namespace, name);
-                let (correlation, pre) = futures::try_join!(looking, self.prefetch(&workload, None))?;
-                let same = matches!(&correlation, Correlation::Found(found) if self.reference(found) == workload);
-                Ok((correlation, same.then_some(pre)))
-            }
-            _ => Ok((looking.await?, None)),
-        }
-    }
-
     /// A found workload's reference.
     pub(crate) fn reference(&self, workload: &Workload) -> WorkloadRef {
         self.workload_ref(workload.kind, workload.object.namespace(), workload.object.name())
-    }
-}
-
-/// Notes on alerts about pods of a version that is being replaced, or was, that they are: what is rolled out now may be their repair.
-fn tell_version(workload: &Workload, alerts: &mut [Heard]) {
-    let Some(about) = &workload.about else { return };
-    if workload.object.template().map(template::hash).as_ref() == Some(about) {
-        return;
-    }
-    for heard in alerts {
-        heard.alert.labels.entry(ABOUT.to_owned()).or_insert_with(|| about.clone());
     }
 }
 
@@ -284,18 +229,6 @@ mod tests {
     fn heard(bytes: usize) -> Heard {
         let labels = BTreeMap::from([("long".to_owned(), "x".repeat(bytes))]);
         Heard { alert: v1::Alert { labels, ..v1::Alert::default() }, known: Known::default() }
-    }
-
-    #[test]
-    fn an_alert_about_a_pod_of_another_version_says_so() {
-        let now = serde_json::json!({"spec": {"containers": [{"name": "web", "image": "web:v2"}]}});
-        let object = crate::cluster::Object::new(serde_json::json!({"spec": {"template": now}}));
-        let said = |about: Option<String>| {
-            let mut alerts = [heard(1)];
-            tell_version(&Workload { kind: Kind::Deployment, object: object.clone(), about }, &mut alerts);
-            alerts[0].alert.labels.get(ABOUT).cloned()
-        };
-        assert_eq!((said(None), said(Some(template::hash(&now))), said(Some("v1".into()))), (None, None, Some("v1".into())));
     }
 
     #[test]

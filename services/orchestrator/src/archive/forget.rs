@@ -1,6 +1,7 @@
 //! Occurrences that are over leave the log: what an alert's disposition was is on its incident, and a dismissal was counted.
 //!
-//! Guarantees: a disposition goes only together with its end, or when nothing was heard of the alert for very long; what follows it stays.
+//! Guarantees: a disposition goes only together with its end, or when nothing was heard of the alert for very long; what follows it stays, and
+//! an alert that is heard to fire keeps its disposition, however long it fires.
 //! Must not: take a disposition away while a notification from before its end waits to be handled: that would look like a new firing.
 
 use std::collections::BTreeMap;
@@ -10,10 +11,13 @@ use contracts::OccurrenceFact;
 use contracts::subjects::{self, streams};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{Archivist, Look, RoundError, rules};
+use super::rules::{self, Follows};
+use super::{Archivist, Look, RoundError};
 
 /// Purges at the same time.
 const AT_ONCE: usize = 4;
+/// The type of the fact that an alert fires on.
+const REPEATED: &str = "occurrence_repeated";
 
 impl Archivist {
     /// A page of occurrences: how many facts went, and where the next page begins.
@@ -45,12 +49,17 @@ impl Archivist {
         if rules::unhandled(&look.consumers, &[(stored.subject.as_str(), stored.sequence)]).is_some() {
             return Ok(None);
         }
-        let ended = matches!(fact, OccurrenceFact::OccurrenceResolved(_));
-        let is_last = !ended && stored.at < look.limits.unresolved_before && {
-            let last = self.engine.bus.last(streams::INCIDENTS, &subjects::occurrence_filter(fingerprint)).await?;
-            last.is_some_and(|last| last.sequence == stored.sequence)
+        // Whatever follows, it is too young.
+        if !rules::may_forget(&fact, stored.at, Follows::Nothing, &look.limits, look.heard_before) {
+            return Ok(None);
+        }
+        let last = self.engine.bus.last(streams::INCIDENTS, &subjects::occurrence_filter(fingerprint)).await?;
+        let follows = match last {
+            Some(last) if last.sequence == stored.sequence => Follows::Nothing,
+            Some(last) if last.event_type() == REPEATED => Follows::Repeat,
+            _ => Follows::Other,
         };
-        let goes = rules::may_forget(&fact, stored.at, is_last, &look.limits, look.heard_before);
+        let goes = rules::may_forget(&fact, stored.at, follows, &look.limits, look.heard_before);
         Ok(goes.then(|| (fingerprint.to_owned(), stored.sequence)))
     }
 }

@@ -5,7 +5,7 @@
 //! anything that is not, and no workload's last sequence ever changes by archiving. Must not: read anything.
 
 use chassis::bus::ConsumerState;
-use contracts::{IncidentSubject, v1};
+use contracts::{IncidentSubject, OccurrenceFact};
 use jiff::{SignedDuration, Timestamp};
 use lastgood_core::incident::Incident;
 
@@ -110,27 +110,33 @@ pub fn names(known: &Known, incident: &IncidentSubject) -> bool {
     matches!(&known.disposition, Some(Disposition::Incident(subject)) if subject.incident == incident.incident)
 }
 
-/// Whether everything about a fingerprint up to this fact may go. `is_last`: nothing follows it; `heard_before`: every notification that
-/// was stored before this has been handled.
+/// What follows a fact about a fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follows {
+    /// Nothing: it is the last one.
+    Nothing,
+    /// The last one says that the alert fires on.
+    Repeat,
+    /// The last one is of another kind.
+    Other,
+}
+
+/// Whether everything about a fingerprint up to this fact may go. `heard_before`: every notification that was stored before this has been
+/// handled.
 #[must_use]
-pub fn may_forget(
-    fact: &contracts::OccurrenceFact,
-    at: Timestamp,
-    is_last: bool,
-    limits: &Limits,
-    heard_before: Timestamp,
-) -> bool {
+pub fn may_forget(fact: &OccurrenceFact, at: Timestamp, follows: Follows, limits: &Limits, heard_before: Timestamp) -> bool {
     let handled = at < heard_before;
     match fact {
-        // A notification from before the end would otherwise look like a new firing.
-        contracts::OccurrenceFact::OccurrenceResolved(v1::OccurrenceResolved { .. }) => handled && at < limits.ended_before,
-        _ => handled && is_last && at < limits.unresolved_before,
+        // A notification from before the end would otherwise look like a new firing; and so would a repeat of what fires on, though
+        // somebody saw its end.
+        OccurrenceFact::OccurrenceResolved(_) => handled && follows != Follows::Repeat && at < limits.ended_before,
+        _ => handled && follows == Follows::Nothing && at < limits.unresolved_before,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use contracts::OccurrenceFact;
+    use contracts::v1;
     use lastgood_core::incident::{Closed, Opened};
 
     use super::*;
@@ -185,22 +191,25 @@ mod tests {
         let ended = OccurrenceFact::from(v1::OccurrenceResolved::default());
         let opened = OccurrenceFact::from(v1::OccurrenceOpened::default());
         let dismissed = OccurrenceFact::from(v1::OccurrenceDismissed::default());
-        for (fact, second, is_last, heard, expected) in [
-            (&ended, 99, true, 1000, true),
-            (&ended, 99, false, 1000, true),
-            (&ended, 100, true, 1000, false),
-            (&ended, 99, true, 99, false),
-            (&opened, 99, true, 1000, false),
-            (&opened, 49, true, 1000, true),
-            (&opened, 49, false, 1000, false),
-            (&dismissed, 49, true, 1000, true),
-            (&dismissed, 49, true, 40, false),
+        let repeated = OccurrenceFact::from(v1::OccurrenceRepeated::default());
+        for (fact, second, follows, heard, expected) in [
+            (&ended, 99, Follows::Nothing, 1000, true),
+            (&ended, 99, Follows::Other, 1000, true),
+            (&ended, 99, Follows::Repeat, 1000, false),
+            (&ended, 100, Follows::Nothing, 1000, false),
+            (&ended, 99, Follows::Nothing, 99, false),
+            (&opened, 99, Follows::Nothing, 1000, false),
+            (&opened, 49, Follows::Nothing, 1000, true),
+            (&opened, 49, Follows::Other, 1000, false),
+            (&opened, 49, Follows::Repeat, 1000, false),
+            (&repeated, 49, Follows::Nothing, 1000, true),
+            (&repeated, 49, Follows::Repeat, 1000, false),
+            (&repeated, 99, Follows::Nothing, 1000, false),
+            (&dismissed, 49, Follows::Nothing, 1000, true),
+            (&dismissed, 49, Follows::Nothing, 40, false),
         ] {
-            assert_eq!(
-                may_forget(fact, at(second), is_last, &limits(), at(heard)),
-                expected,
-                "{fact:?} {second} {is_last} {heard}"
-            );
+            let forgotten = may_forget(fact, at(second), follows, &limits(), at(heard));
+            assert_eq!(forgotten, expected, "{fact:?} {second} {follows:?} {heard}");
         }
     }
 }

@@ -219,3 +219,34 @@ async fn an_alert_of_an_archived_incident_is_a_new_one() -> anyhow::Result<()> {
     assert!(world.on_log(&new).await? > 0);
     world.end().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_fires_on_keeps_its_disposition() -> anyhow::Result<()> {
+    let mut settings = hasty();
+    settings.archive.after = Duration::from_secs(2);
+    settings.archive.unresolved_after = Duration::from_secs(2);
+    let (world, archivist) = world(settings).await?;
+    world.run(&world.life);
+    let (kept, silent) = (world.alert("kept", "none"), world.alert("silent", "none"));
+    world.fire(vec![kept.clone(), silent.clone()]).await?;
+    world.wait_occurrence("silent", &["occurrence_dismissed"]).await?;
+    // Told every half second, for longer than what is old goes; the other one is never heard of again.
+    until("several repeats noted", DEADLINE, async || {
+        let told = world.fire(vec![kept.clone()]).await;
+        told.map_err(|error| error.to_string())?;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.rounds(&archivist).await.map_err(|error| error.to_string())?;
+        let facts = world.occurrence("kept").await.map_err(|error| error.to_string())?;
+        if facts.len() >= 4 { Ok(()) } else { Err(format!("{facts:?}")) }
+    })
+    .await?;
+    let facts = world.occurrence("kept").await?;
+    assert_eq!(facts.iter().filter(|fact| *fact == "occurrence_dismissed").count(), 1, "{facts:?}");
+    assert_eq!(facts.iter().filter(|fact| *fact == "occurrence_repeated").count(), facts.len() - 1, "{facts:?}");
+    assert_eq!(world.occurrence("silent").await?, Vec::<String>::new(), "nothing was heard of it for so long");
+    // Its end is its end, and a new firing a new occurrence.
+    world.fire(vec![resolved(kept)]).await?;
+    let ended = [facts, vec!["occurrence_resolved".to_owned()]].concat();
+    world.wait_occurrence("kept", &ended.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    world.end().await
+}

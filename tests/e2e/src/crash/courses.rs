@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use contracts::IncidentSubject;
@@ -54,6 +55,14 @@ macro_rules! course {
     };
 }
 
+/// An orchestrator that notes after eight seconds that an alert fires on.
+const FORGETFUL: &[(&str, &str)] = &[
+    ("ORCHESTRATOR__ARCHIVE__AFTER", "16s"),
+    ("ORCHESTRATOR__COOLDOWN", "0s"),
+    ("ORCHESTRATOR__WINDOW", "0s"),
+    ("ORCHESTRATOR__MASS_FAILURE__WINDOW", "0s"),
+];
+
 /// All ways; those whose facts others have too come last.
 pub const COURSES: &[Course] = &[
     course!(good, &[], false),
@@ -64,7 +73,7 @@ pub const COURSES: &[Course] = &[
     course!(superseded, &[], false),
     course!(unresolved, &[("ORCHESTRATOR__DEADLINES__RESOLVE", "3s")], false),
     course!(joined, &[], false),
-    course!(dismissed, &[], false),
+    course!(dismissed, FORGETFUL, false),
     course!(undelivered, &[("NOTIFIER__GIVE_UP_AFTER", "1s")], false),
     course!(resolved_by_prometheus, &[], true),
 ];
@@ -199,7 +208,7 @@ async fn joined(world: &SmallWorld) -> Result<Left> {
     left(world, app, incident, vec![alarm, second]).await
 }
 
-/// An alert that names no workload, and its end.
+/// An alert that names no workload, that it fires on, and its end.
 async fn dismissed(world: &SmallWorld) -> Result<Left> {
     let app = world.app("web", usual()).await?;
     app.deploy("v1").await?;
@@ -207,6 +216,10 @@ async fn dismissed(world: &SmallWorld) -> Result<Left> {
     let alarm = Alarm::about_nothing(&app.namespace, "Elsewhere");
     world.raise(&alarm).await?;
     world.journal.wait_occurrence(&alarm.fingerprint(), "occurrence_dismissed", PATIENCE).await?;
+    // What is younger is no news.
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    world.raise(&alarm).await?;
+    world.journal.wait_occurrence(&alarm.fingerprint(), "occurrence_repeated", PATIENCE).await?;
     world.resolve(&alarm).await?;
     world.journal.wait_occurrence(&alarm.fingerprint(), "occurrence_resolved", PATIENCE).await?;
     Ok(Left { app, incident: None, alarms: vec![alarm] })

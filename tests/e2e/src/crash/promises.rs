@@ -27,7 +27,7 @@ fn dispositions(log: &[Entry], alarms: &[Alarm]) -> Vec<String> {
     let mut counts: BTreeMap<String, usize> = alarms.iter().map(|alarm| (alarm.fingerprint(), 0)).collect();
     for entry in log {
         if let Said::Occurrence(fingerprint, fact) = &entry.said
-            && !matches!(fact, OccurrenceFact::OccurrenceResolved(_))
+            && !matches!(fact, OccurrenceFact::OccurrenceResolved(_) | OccurrenceFact::OccurrenceRepeated(_))
         {
             *counts.entry(fingerprint.clone()).or_default() += 1;
         }

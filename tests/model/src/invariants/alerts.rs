@@ -91,6 +91,10 @@ impl Dispositions {
 
     fn dispose(&mut self, message: &Message) -> Result<(), String> {
         let fingerprint = message.subject.split('.').nth(2).unwrap_or_default().to_owned();
+        if message.event_type() == "occurrence_repeated" {
+            let known = self.disposed.contains_key(&fingerprint);
+            return if known { Ok(()) } else { Err(format!("{} repeats what has no disposition", message.subject)) };
+        }
         let resolved = message.event_type() == "occurrence_resolved";
         let open = self.disposed.get(&fingerprint) == Some(&Occurrence::Open);
         if open && !resolved {
@@ -139,5 +143,6 @@ mod tests {
         let twice = vec![alert(), occurrence("occurrence_opened"), occurrence("occurrence_joined")];
         broken(Dispositions::default(), twice, "second disposition");
         broken(Dispositions::default(), vec![occurrence("occurrence_resolved")], "ends an occurrence");
+        broken(Dispositions::default(), vec![occurrence("occurrence_repeated")], "repeats what has no disposition");
     }
 }

@@ -19,7 +19,7 @@ type Place = (String, u64);
 pub(super) struct OnlyTheUndecodable {
     /// What can't be decoded, and how many dead letters there are of it.
     damaged: BTreeMap<Place, u32>,
-    /// The incidents whose log is damaged, and whether a person was asked for since.
+    /// The incidents whose log is damaged, and whether a person was asked for since the first damage.
     incidents: BTreeMap<IncidentId, bool>,
     /// How many letters there were of what an operator replayed, when that was done.
     replayed: BTreeMap<Place, u32>,
@@ -77,7 +77,8 @@ impl OnlyTheUndecodable {
     fn fact(&mut self, message: &Message) {
         if let Some(subject) = undecodable(message) {
             self.damage(message);
-            self.incidents.insert(subject.incident, false);
+            // Once for all: whoever was asked reads the whole log.
+            self.incidents.entry(subject.incident).or_insert(false);
         } else if let Some((subject, Fact::NotificationRequested(_))) = fact(message) {
             self.incidents.entry(subject.incident).and_modify(|asked| *asked = true);
         }

@@ -26,7 +26,12 @@ pub fn orchestrator() -> Settings {
         window: 3 * minute,
         cooldown: minute,
         mass_failure: MassFailure { window: 3 * minute, ..MassFailure::default() },
-        archive: Archive { after: 3 * minute, every: Duration::from_secs(20), ..Archive::default() },
+        archive: Archive {
+            after: 3 * minute,
+            unresolved_after: 8 * minute,
+            every: Duration::from_secs(20),
+            ..Archive::default()
+        },
         deadlines: Deadlines {
             decide: Duration::from_secs(30),
             announce: Duration::from_secs(3),

@@ -4,12 +4,14 @@
 //! the invariants do.
 
 pub mod alerting;
+pub mod describe;
 pub mod dice;
 pub mod gate;
 pub mod history;
 pub mod people;
 pub mod probes;
 pub mod processes;
+mod programs;
 pub mod sabotage;
 mod tampered;
 pub mod time;

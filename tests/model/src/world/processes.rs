@@ -3,44 +3,20 @@
 //! Guarantees: every incarnation has a bus, a clock, ids and a kube client of its own; what a dead one left running reaches nobody. The wiring
 //! is that of the services' `main`, but for telemetry, signals and sockets. Must not: keep anything of a process across its death.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alert_ingest::detectors::rollout::Rollouts;
-use alert_ingest::sources;
 use chassis::clock::{Clock, Ids};
-use chassis::{Bus, Incidents, Lifecycle};
-use executor::cluster::Cluster;
-use executor::run::Executor;
-use http::StatusCode;
-use notifier::deliver::Persistence;
-use notifier::handlers::Desk;
-use notifier::handlers::wire::{self as notifying, BusLog};
-use orchestrator::cluster::LiveCluster;
-use orchestrator::correlate;
-use orchestrator::decision::Engine;
-use orchestrator::{ledger, wiring};
+use chassis::{Bus, Lifecycle};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tower::ServiceExt as _;
-use verifier::handlers::{OnMitigated, OnTrafficShifted, consume};
-use verifier::log::Log;
-use verifier::runner::Stabilisation;
-use verifier::verify::Verification;
-use verifier::watch::AlertWatch;
 
-use super::alerting::{self, HttpCall};
 use super::dice::{Dice, derive};
 use super::gate::{CrashPoint, Edge, Gate};
 use super::history::What;
-use super::sabotage::Sabotage;
 use super::tampered::Tampered;
 use super::time::HostClock;
 use super::wire::Wire;
-use super::{CLUSTER, Shared, lock, people, probes};
-use crate::cluster;
-use crate::scenario::settings;
+use super::{Shared, lock};
 
 /// The services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,13 +113,13 @@ pub enum Order {
 }
 
 /// One incarnation.
-struct Incarnation {
-    world: Shared,
-    gate: Arc<Gate>,
-    life: Lifecycle,
-    clock: Arc<dyn Clock>,
-    ids: Ids,
-    dice: Dice,
+pub(super) struct Incarnation {
+    pub(super) world: Shared,
+    pub(super) gate: Arc<Gate>,
+    pub(super) life: Lifecycle,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Ids,
+    pub(super) dice: Dice,
 }
 
 /// Runs a process for ever: starts it, kills it when it is to die, starts it again.
@@ -225,114 +201,5 @@ impl Incarnation {
             Service::Notifier => self.notifier(&bus),
         }
         self.life.first_end().await
-    }
-
-    fn client(&self) -> kube::Client {
-        cluster::client(&self.world, &self.gate, self.dice.clone())
-    }
-
-    fn alert_ingest(&self, bus: &Bus) {
-        let config = settings::ingest();
-        let incidents = Arc::new(Incidents::new(bus.clone()));
-        let app = sources::App::new(Arc::new(bus.clone()), incidents, Arc::clone(&self.clock), &config);
-        let (calls, listen) = mpsc::unbounded_channel();
-        let serving = serve(Arc::clone(&self.world), Arc::clone(&self.gate), sources::router(app, &config.auth()), listen);
-        self.life.spawn("HTTP endpoints", async move {
-            serving.await;
-            Ok::<(), Infallible>(())
-        });
-        lock(&self.world.ingests).insert(self.gate.process().to_owned(), calls);
-        let rollouts = Rollouts {
-            store: Arc::new(bus.clone()),
-            history: Arc::new(bus.clone()),
-            client: self.client(),
-            clock: Arc::clone(&self.clock),
-            cluster: CLUSTER.to_owned(),
-            cluster_label: None,
-            config: settings::detector(),
-        };
-        let stopping = self.life.stopping();
-        self.life.spawn("rollout detector", async move {
-            rollouts.run(stopping).await;
-            Ok::<(), Infallible>(())
-        });
-    }
-
-    fn orchestrator(&self, bus: &Bus) {
-        let client = self.client();
-        let cluster = Arc::new(LiveCluster::new(client.clone()));
-        let rules = correlate::Rules { cluster: CLUSTER.to_owned(), cluster_label: None };
-        let engine = Engine::new(bus.clone(), cluster, rules, settings::orchestrator());
-        wiring::consume(&engine, &self.life);
-        wiring::archive(&engine, &self.life);
-        let stopping = self.life.stopping();
-        self.life.spawn("ledger watch", async move {
-            ledger::watch(client, engine.cluster, engine.store, CLUSTER, stopping, || ()).await
-        });
-    }
-
-    fn executor(&self, bus: &Bus) {
-        let incidents = Incidents::new(bus.clone());
-        let executor =
-            Executor::new(incidents, Cluster::new(self.client()), Arc::clone(&self.clock), executor::config::Executor::default());
-        executor.start(bus, &self.life, CLUSTER);
-    }
-
-    fn verifier(&self, bus: &Bus) {
-        let settings = settings::verifier();
-        let tools = probes::tools(&self.world, &self.gate, &self.dice);
-        let incidents = Incidents::new(bus.clone());
-        let log: Arc<dyn Log> = Arc::new(verifier::log::BusLog::new(incidents, Arc::clone(&self.clock)));
-        let listen = |event_type: &str, handler| consume(bus, &self.life, CLUSTER, event_type, settings.max_in_flight, handler);
-        if let Some(prometheus) = tools.prometheus.clone() {
-            let watch = AlertWatch {
-                log: Arc::clone(&log),
-                prometheus,
-                poll: settings.prometheus.poll,
-                ignore_labels: settings.prometheus.ignore_labels.clone(),
-            };
-            listen("mitigated", Arc::new(OnMitigated { watch, stopping: self.life.stopping() }));
-        }
-        let stabilisation = Stabilisation { window: settings.stabilisation, every: settings.look_every };
-        let verification = Verification { log, clock: Arc::clone(&self.clock), tools, rules: Vec::new(), stabilisation };
-        let (client, stopping) = (self.client(), self.life.stopping());
-        listen("traffic_shifted", Arc::new(OnTrafficShifted { verification, client, stopping }));
-    }
-
-    fn notifier(&self, bus: &Bus) {
-        let settings = settings::notifier();
-        let log = BusLog::new(bus.clone(), Arc::clone(&self.clock), self.ids.clone());
-        let desk = Arc::new(Desk {
-            log: Arc::new(log),
-            channels: people::channels(&self.world, &self.gate, &self.dice),
-            fallback: None,
-            links: settings.links(),
-            give_up_after: settings.give_up_after,
-            clock: Arc::clone(&self.clock),
-            persistence: Persistence::new(self.ids.clone(), self.life.stopping()),
-        });
-        notifying::start(bus, &desk, settings.edit_interval, &self.life);
-    }
-}
-
-/// Answers requests until the process ends; what was not answered by then never is.
-async fn serve(world: Shared, gate: Arc<Gate>, router: axum::Router, mut calls: mpsc::UnboundedReceiver<HttpCall>) {
-    let mut hands = JoinSet::new();
-    while let Some(HttpCall { request, answer, heard }) = calls.recv().await {
-        while hands.try_join_next().is_some() {}
-        let (world, gate, router) = (Arc::clone(&world), Arc::clone(&gate), router.clone());
-        hands.spawn(async move {
-            let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
-            if gate.is_dead() {
-                return;
-            }
-            let refusal_is_ok = world.saboteur.makes(Sabotage::RefusalAnsweredOk) && response.status().is_server_error();
-            let status = if refusal_is_ok { StatusCode::OK } else { response.status() };
-            if status.is_success() {
-                alerting::hear(&world, heard);
-            }
-            // The sender has gone: it will come again.
-            let _ = answer.send(status.as_u16());
-        });
     }
 }
