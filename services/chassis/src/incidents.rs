@@ -5,7 +5,9 @@
 //! Must not: decide; `lastgood-core` does.
 
 mod error;
+mod recent;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::subjects::{self, streams};
@@ -17,6 +19,8 @@ use tokio::time::Instant;
 
 use crate::bus::{AppendError, Appended, Bus, Group, NewEvent, ReadError, Stored, again};
 
+use recent::{End, Recent};
+
 pub use error::{ExecuteError, LoadError};
 
 /// How often a decision is made again after it lost; each time somebody else's was stored.
@@ -26,6 +30,7 @@ const TRIES: u32 = 20;
 #[derive(Debug, Clone)]
 pub struct Incidents {
     bus: Bus,
+    recent: Arc<Recent>,
 }
 
 /// An incident as the log has it.
@@ -71,8 +76,8 @@ pub struct Executed {
 impl Incidents {
     /// Incidents on this bus.
     #[must_use]
-    pub const fn new(bus: Bus) -> Self {
-        Self { bus }
+    pub fn new(bus: Bus) -> Self {
+        Self { bus, recent: Arc::default() }
     }
 
     /// The bus below.
@@ -96,9 +101,14 @@ impl Incidents {
     pub async fn salvage(&self, subject: &IncidentSubject, at_least: Option<u64>) -> Result<Salvaged, LoadError> {
         let (workload, own) = (subject.workload_filter(), subject.filter());
         let deadline = self.deadline();
-        let (last, first) =
-            tokio::join!(self.bus.last(streams::INCIDENTS, &workload), self.bus.read_once(streams::INCIDENTS, &own, 1, deadline));
-        let (mut last, first) = (last?, first?);
+        // Where it was read lately, the leader may say that nothing has changed.
+        let (mut last, first) = if self.recent.has(subject.incident) {
+            (self.bus.last(streams::INCIDENTS, &workload).await?, None)
+        } else {
+            let reading = self.bus.read_once(streams::INCIDENTS, &own, 1, deadline);
+            let (last, first) = tokio::join!(self.bus.last(streams::INCIDENTS, &workload), reading);
+            (last?, Some(first?))
+        };
         if let Some(sequence) = at_least.filter(|sequence| last.as_ref().is_none_or(|last| last.sequence < *sequence)) {
             last = self.catch_up(&workload, sequence, deadline).await?;
         }
@@ -106,10 +116,19 @@ impl Incidents {
             let loaded = Loaded { incident: Incident::default(), expected: 0, facts: Vec::new() };
             return Ok(Salvaged { loaded, damage: Vec::new() });
         };
-        let wanted = match IncidentSubject::parse(&last.subject) {
-            Ok((newest, _)) if newest.incident == subject.incident => last.sequence,
+        let end = match IncidentSubject::parse(&last.subject) {
+            Ok((newest, _)) if newest.incident == subject.incident => Some(last.clone()),
             // A newer incident of the workload follows: this one's own end is asked for after that was seen.
-            _ => self.bus.last(streams::INCIDENTS, &own).await?.map_or(0, |stored| stored.sequence),
+            _ => self.bus.last(streams::INCIDENTS, &own).await?,
+        };
+        let known = end.as_ref().and_then(|end| self.recent.get(subject.incident, End::with(end)));
+        if let Some(known) = known {
+            return Ok(Salvaged { loaded: Loaded { expected: last.sequence, ..known }, damage: Vec::new() });
+        }
+        let wanted = end.map_or(0, |end| end.sequence);
+        let first = match first {
+            Some(first) => first,
+            None => self.bus.read_once(streams::INCIDENTS, &own, 1, deadline).await?,
         };
         let stored = self.bus.read_on(streams::INCIDENTS, &own, 1, wanted, first, deadline).await?;
         let reached = stored.last().map_or(0, |stored| stored.sequence);
@@ -128,7 +147,11 @@ impl Incidents {
             metrics::counter!("lastgood_incidents_without_opening_total").increment(1);
         }
         // What was read beyond the leader's answer is newer than it; if a stranger's fact lies between, the append is refused.
-        Ok(Salvaged { loaded: Loaded { incident, expected: last.sequence.max(reached), facts }, damage })
+        let loaded = Loaded { incident, expected: last.sequence.max(reached), facts };
+        if damage.is_empty() && loaded.incident.opened.is_some() {
+            self.recent.keep(subject.incident, &stored, &loaded);
+        }
+        Ok(Salvaged { loaded, damage })
     }
 
     /// Asks the leader again until it knows of a sequence that somebody has seen, unless that was purged.

@@ -50,7 +50,13 @@ pub(crate) async fn run() -> Result<Outcome> {
 async fn measure(workloads: usize) -> Result<Measured> {
     let storm = Storm { workloads, alerts: ALERTS };
     let brake = BRAKE.to_string();
-    let stage = Stage::start(&["alert-ingest", "orchestrator"], &[("ORCHESTRATOR__MASS_FAILURE__WORKLOADS", &brake)]).await?;
+    // Nobody tells of the incidents here, so the deadlines for telling would pass.
+    let env = [
+        ("ORCHESTRATOR__MASS_FAILURE__WORKLOADS", brake.as_str()),
+        ("ORCHESTRATOR__DEADLINES__NOTIFY", "1h"),
+        ("ORCHESTRATOR__DEADLINES__ACKNOWLEDGE", "1h"),
+    ];
+    let stage = Stage::start(&["alert-ingest", "orchestrator"], &env).await?;
     eprintln!("storm: {workloads} Deployments");
     storm.prepare(&stage.client, &stage.nats.url(), "default").await?;
     storm.seen(&stage.nats.url(), PATIENCE).await.with_context(|| stage.last_words())?;

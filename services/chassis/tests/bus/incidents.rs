@@ -159,3 +159,27 @@ async fn an_execute_takes_milliseconds() {
     // Generous, for a busy machine; what is printed is what counts.
     assert!(times[25] < Duration::from_millis(50), "{times:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_lately_is_never_taken_for_what_is_there_now() {
+    let nats = nats().await;
+    let bus = bus(&nats.url()).await;
+    // Two processes.
+    let (one, other) = (Incidents::new(bus.clone()), Incidents::new(bus.clone()));
+    let web = incident(&bus, "web");
+    let now = bus.clock().now();
+    one.execute(&web, None, &open(), now).await.unwrap();
+    let first = one.load(&web, None).await.unwrap();
+    assert_eq!(one.load(&web, None).await.unwrap().facts, first.facts);
+    let occurrence = v1::Occurrence { fingerprint: "f1".into(), ..v1::Occurrence::default() };
+    other.execute(&web, None, &Command::JoinAlerts(vec![occurrence]), now).await.unwrap();
+    let second = one.load(&web, None).await.unwrap();
+    assert_eq!((second.facts.len(), second.incident.joined.len()), (first.facts.len() + 1, 1));
+    // A newer incident of the workload moves what an append expects, and nothing else.
+    let newer = incident(&bus, "web");
+    let appended = other.append(&newer, second.expected, &[opening()]).await.unwrap();
+    let third = one.load(&web, None).await.unwrap();
+    assert_eq!((third.facts == second.facts, third.expected), (true, appended.last));
+    bus.purge(contracts::subjects::streams::INCIDENTS, &web.filter(), u64::MAX).await.unwrap();
+    assert!(one.load(&web, None).await.unwrap().incident.opened.is_none(), "archived");
+}

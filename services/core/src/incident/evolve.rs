@@ -97,7 +97,9 @@ fn pass(state: &mut Incident, deadline: Option<DeadlineKind>) {
 }
 
 fn ask(state: &mut Incident, at: Timestamp, fact: &v1::NotificationRequested) {
-    state.completed |= fact.reason == COMPLETED;
+    if fact.reason == COMPLETED {
+        set_once(&mut state.completed_at, at);
+    }
     state.notices.entry((fact.audience, fact.reason.clone())).or_insert_with(|| Notice {
         audience: fact.audience(),
         urgency: Urgency::try_from(fact.urgency).unwrap_or(Urgency::Page),

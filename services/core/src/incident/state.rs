@@ -161,8 +161,8 @@ pub struct Incident {
     pub resolved: BTreeSet<String>,
     /// Whether the alert that opened it fired when the time for its resolving was up.
     pub fired_at_deadline: Option<bool>,
-    /// Whether it was decided that it has completed, and people are being told so.
-    pub completed: bool,
+    /// When it was decided that it has completed, and people were to be told so.
+    pub completed_at: Option<Timestamp>,
     /// The deadlines that passed.
     pub deadlines_passed: BTreeSet<DeadlineKind>,
     /// What was asked to be told, by (audience, reason).
@@ -223,7 +223,7 @@ impl Incident {
             Some(Outcome::VerificationFailed)
         } else if self.deadlines_passed.contains(&DeadlineKind::Resolve) {
             Some(Outcome::Unresolved)
-        } else if self.completed || self.is_complete() {
+        } else if self.completed_at.is_some() || self.is_complete() {
             Some(Outcome::Completed)
         } else {
             None

@@ -1,5 +1,6 @@
 //! Answers in the form that the client asked for: JSON objects, tables for kubectl, metadata alone, or plain text.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -43,13 +44,13 @@ impl Form {
     }
 
     /// One object in this form.
-    pub(super) fn object(self, kind: &Kind, object: &Arc<Value>) -> Value {
+    pub(super) fn object<'v>(self, kind: &Kind, object: &'v Arc<Value>) -> Cow<'v, Value> {
         match self {
-            Self::Whole => (**object).clone(),
-            Self::Metadata => metadata_only(object),
+            Self::Whole => Cow::Borrowed(&**object),
+            Self::Metadata => Cow::Owned(metadata_only(object)),
             Self::Table { whole } => {
                 let version = object.text("/metadata/resourceVersion");
-                table::render(kind, std::slice::from_ref(object), version, whole)
+                Cow::Owned(table::render(kind, std::slice::from_ref(object), version, whole))
             }
         }
     }
@@ -111,7 +112,8 @@ pub(super) fn with_body(status: u16, content_type: &'static str, body: Body) -> 
 
 /// An answer made of JSON.
 pub(super) fn json(status: u16, value: &Value) -> Response<Body> {
-    bytes(status, "application/json", value.to_string())
+    let body = serde_json::to_vec(value).expect("a value can always be written to memory");
+    bytes(status, "application/json", body)
 }
 
 /// One stored object, in the form asked for.

@@ -103,7 +103,10 @@ impl Watch {
     }
 
     fn push(&mut self, kind: &str, object: &Value) {
-        self.ready.push_back(format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into());
+        let mut line = format!("{{\"type\":\"{kind}\",\"object\":").into_bytes();
+        serde_json::to_writer(&mut line, object).expect("a value can always be written to memory");
+        line.extend_from_slice(b"}\n");
+        self.ready.push_back(line.into());
     }
 
     fn bookmark(&mut self, end_of_initial: bool) {
@@ -114,7 +117,7 @@ impl Watch {
         let object = json!({"kind": self.kind.name, "apiVersion": self.kind.api_version(), "metadata": metadata});
         let object = match self.form {
             Form::Whole => object,
-            form => form.object(&self.kind, &Arc::new(object)),
+            form => form.object(&self.kind, &Arc::new(object)).into_owned(),
         };
         self.push("BOOKMARK", &object);
     }
