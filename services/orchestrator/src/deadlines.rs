@@ -122,7 +122,7 @@ impl Engine {
 /// Whether the occurrence that ended with the fact of this sequence is still held to fire; one that began since is another.
 fn fires_for(known: &Known, incident: IncidentId, ended_by: u64) -> bool {
     known.ended_at.is_none()
-        && known.sequence < ended_by
+        && known.disposed_as < ended_by
         && matches!(&known.disposition, Some(Disposition::Incident(subject)) if subject.incident == incident)
 }
 
@@ -178,7 +178,7 @@ mod tests {
         let id = "inc_0000000000000000000000000000002a";
         let (subject, _) = IncidentSubject::parse(&format!("lastgood.incident.eu.shop.deployment.web.{id}.any")).unwrap();
         let incident = subject.incident;
-        let known = Known { disposition: Some(Disposition::Incident(subject)), sequence: 12, ..Known::default() };
+        let known = Known { disposition: Some(Disposition::Incident(subject)), disposed_as: 12, ..Known::default() };
         assert!(fires_for(&known, incident, 13));
         assert!(!fires_for(&known, incident, 10), "it came back before the word of its end was handled");
         assert!(!fires_for(&Known { ended_at: Some(Timestamp::UNIX_EPOCH), ..known }, incident, 13));

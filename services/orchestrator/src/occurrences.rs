@@ -32,6 +32,8 @@ pub struct Known {
     pub ended_at: Option<Timestamp>,
     /// The sequence of the last fact: what an append expects.
     pub sequence: u64,
+    /// The sequence of that disposition.
+    pub disposed_as: u64,
     /// When the last fact was stored.
     pub told_at: Option<Timestamp>,
 }
@@ -48,7 +50,15 @@ impl Known {
         };
         let began_at = contracts::time::from_proto(began_at);
         let told_at = Some(at);
-        let to = |disposition| Self { disposition, began_at, disposed_at: told_at, ended_at: None, sequence, told_at };
+        let to = |disposition| Self {
+            disposition,
+            began_at,
+            disposed_at: told_at,
+            ended_at: None,
+            sequence,
+            disposed_as: sequence,
+            told_at,
+        };
         match fact {
             OccurrenceFact::OccurrenceOpened(f) => to(incident(&f.workload_subject, &f.incident)),
             OccurrenceFact::OccurrenceJoined(f) => to(incident(&f.workload_subject, &f.incident)),

@@ -47,7 +47,8 @@ impl Stage {
         let env = env.into_iter().map(|(key, value)| (format!("LASTGOOD_{key}"), value)).collect();
         let binaries = Binaries::at(Path::new(env!("CARGO_BIN_EXE_lastgood-alert-ingest")).parent().unwrap());
         let service = Service::start("lastgood-alert-ingest", &binaries, env, logs.path(), admin).await.unwrap();
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        // Each request on a connection of its own: the server closes one that was idle for its two seconds, at the instant of a request too.
+        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
         Self { _nats: nats, _logs: logs, service, address, http }
     }
 

@@ -79,6 +79,11 @@ fn telling(state: &Incident) -> Vec<(DeadlineKind, Timestamp)> {
     if let Some(at) = awaits_acknowledgement(state) {
         pending.push((DeadlineKind::Acknowledge, after(at, state.allowed(|d| d.acknowledge.as_ref(), ACKNOWLEDGE))));
     }
+    if pending.is_empty() {
+        // All is told, and it is not closed: whoever recorded that, with an older binary, did not know that it had ended.
+        let last = state.notices.values().map(|notice| notice.requested_at).max();
+        pending.extend(last.map(|at| (DeadlineKind::Notify, after(at, state.allowed(|d| d.notify.as_ref(), NOTIFY)))));
+    }
     pending
 }
 

@@ -44,7 +44,7 @@ pub(super) fn apply(state: &mut Incident, at: Timestamp, fact: &Fact) {
         Fact::StatusUpdated(_) => state.status_updated = true,
         Fact::OldResourcesCleaned(_) => state.cleaned = true,
         Fact::AlertJoined(f) => {
-            state.joined_after_close |= state.closed.is_some();
+            state.joined_after_close |= state.closed.is_some() || state.completed_at.is_some();
             state.resolved.retain(|resolved| !f.occurrences.iter().any(|occurrence| occurrence.fingerprint == *resolved));
             state.joined.extend(f.occurrences.iter().map(|occurrence| (occurrence.fingerprint.clone(), occurrence.clone())));
         }

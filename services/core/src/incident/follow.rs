@@ -48,7 +48,7 @@ fn implied(state: &Incident) -> Option<Fact> {
         }),
         Phase::Closed(_) => {
             let told = state.notice(Audience::TeamLead, FailureReason::FiringAfterClose.code()).is_some();
-            (state.joined_after_close && !told).then(|| firing_after_close(state).into())
+            (state.joined_after_close && !state.is_quiet() && !told).then(|| firing_after_close(state).into())
         }
         _ => None,
     }

@@ -155,7 +155,7 @@ pub struct Incident {
     pub superseded: Option<v1::Superseded>,
     /// The occurrences that joined, by fingerprint.
     pub joined: BTreeMap<String, v1::Occurrence>,
-    /// Whether one joined after the close: the version that was restored alerts too.
+    /// Whether one joined after the close, or after it had been decided that all was well: the version that was restored alerts too.
     pub joined_after_close: bool,
     /// The fingerprints that resolved.
     pub resolved: BTreeSet<String>,

@@ -25,41 +25,45 @@ impl Archivist {
         let bus = &self.engine.bus;
         let (page, more) = bus.page(streams::INCIDENTS, subjects::ALL_OCCURRENCES, from).await?;
         let whole = page.len();
-        let old: Vec<Stored> = page.into_iter().take_while(|stored| stored.at < look.limits.ended_before).collect();
+        let old: Vec<Stored> = page.into_iter().take_while(|stored| stored.at < look.heard_limits.ended_before).collect();
         let next = old.last().filter(|_| more && old.len() == whole).map(|last| last.sequence + 1);
         let judging = old.into_iter().map(|stored| async move { self.judge(look, &stored).await });
         let going: Vec<_> =
             stream::iter(judging).buffered(AT_ONCE).try_filter_map(|going| async { Ok(going) }).try_collect().await?;
-        // Of a fingerprint the latest: everything before goes with it.
+        // Of a filter the latest: everything before goes with it.
         let up_to: BTreeMap<String, u64> = going.into_iter().collect();
-        let purges = up_to.into_iter().map(|(fingerprint, sequence)| async move {
-            let filter = subjects::occurrence_filter(&fingerprint);
-            bus.purge(streams::INCIDENTS, &filter, sequence.saturating_add(1)).await
-        });
+        let purges = up_to
+            .into_iter()
+            .map(|(filter, sequence)| async move { bus.purge(streams::INCIDENTS, &filter, sequence.saturating_add(1)).await });
         let counts: Vec<u64> = stream::iter(purges).buffer_unordered(AT_ONCE).try_collect().await?;
         let forgotten = counts.into_iter().sum();
         metrics::counter!("lastgood_occurrence_facts_forgotten_total").increment(forgotten);
         Ok((forgotten, next))
     }
 
-    /// The fingerprint and sequence up to which everything may go, by this fact.
+    /// The filter and the sequence up to which what it matches may go, by this fact.
     async fn judge(&self, look: &Look, stored: &Stored) -> Result<Option<(String, u64)>, RoundError> {
         let Some(fingerprint) = stored.subject.split('.').nth(2) else { return Ok(None) };
         let Ok(fact) = OccurrenceFact::decode(stored.event_type(), &stored.data) else { return Ok(None) };
         if rules::unhandled(&look.consumers, &[(stored.subject.as_str(), stored.sequence)]).is_some() {
             return Ok(None);
         }
-        // Whatever follows, it is too young.
-        if !rules::may_forget(&fact, stored.at, Follows::Nothing, &look.limits, look.heard_before) {
+        let limits = &look.heard_limits;
+        let superseded = rules::is_superseded(&fact, stored.at, Follows::Repeat, limits);
+        if !superseded && !rules::may_forget(&fact, stored.at, Follows::Nothing, limits, look.heard_before) {
+            // Whatever follows, it stays.
             return Ok(None);
         }
-        let last = self.engine.bus.last(streams::INCIDENTS, &subjects::occurrence_filter(fingerprint)).await?;
-        let follows = match last {
+        let all = subjects::occurrence_filter(fingerprint);
+        let follows = match self.engine.bus.last(streams::INCIDENTS, &all).await? {
             Some(last) if last.sequence == stored.sequence => Follows::Nothing,
             Some(last) if last.event_type() == REPEATED => Follows::Repeat,
             _ => Follows::Other,
         };
-        let goes = rules::may_forget(&fact, stored.at, follows, &look.limits, look.heard_before);
-        Ok(goes.then(|| (fingerprint.to_owned(), stored.sequence)))
+        if rules::may_forget(&fact, stored.at, follows, limits, look.heard_before) {
+            return Ok(Some((all, stored.sequence)));
+        }
+        let repeats = || (subjects::occurrence(fingerprint, REPEATED), stored.sequence);
+        Ok(rules::is_superseded(&fact, stored.at, follows, limits).then(repeats))
     }
 }

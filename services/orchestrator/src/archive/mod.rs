@@ -103,6 +103,8 @@ struct Look {
     consumers: Vec<ConsumerState>,
     /// Every notification that was stored before this has been handled.
     heard_before: Timestamp,
+    /// The limits as of then: how long nothing was heard of an alert is not known beyond it.
+    heard_limits: Limits,
 }
 
 impl Archivist {
@@ -176,7 +178,8 @@ impl Archivist {
                 heard_before = heard_before.min(first.at);
             }
         }
-        Ok(Look { limits: Limits::at(now, &self.engine.settings), consumers, heard_before })
+        let [limits, heard_limits] = [now, heard_before].map(|at| Limits::at(at, &self.engine.settings));
+        Ok(Look { limits, consumers, heard_before, heard_limits })
     }
 
     /// A page of closed incidents; where the next one begins.

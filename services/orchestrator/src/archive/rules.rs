@@ -134,6 +134,12 @@ pub fn may_forget(fact: &OccurrenceFact, at: Timestamp, follows: Follows, limits
     }
 }
 
+/// Whether this repeat, and those before it, may go and leave the rest: a later one says the same.
+#[must_use]
+pub fn is_superseded(fact: &OccurrenceFact, at: Timestamp, follows: Follows, limits: &Limits) -> bool {
+    matches!(fact, OccurrenceFact::OccurrenceRepeated(_)) && follows == Follows::Repeat && at < limits.ended_before
+}
+
 #[cfg(test)]
 mod tests {
     use contracts::v1;
@@ -211,5 +217,9 @@ mod tests {
             let forgotten = may_forget(fact, at(second), follows, &limits(), at(heard));
             assert_eq!(forgotten, expected, "{fact:?} {second} {follows:?} {heard}");
         }
+        let superseded = |fact, second, follows| is_superseded(fact, at(second), follows, &limits());
+        assert!(superseded(&repeated, 99, Follows::Repeat));
+        assert!(!superseded(&repeated, 100, Follows::Repeat) && !superseded(&repeated, 99, Follows::Nothing));
+        assert!(!superseded(&opened, 1, Follows::Repeat), "the disposition stays");
     }
 }

@@ -227,6 +227,6 @@ fn means(known: Alert, alert: u8) -> Meaning {
         starts_at: Some(contracts::time::to_proto(hour(alert))),
         ..v1::Alert::default()
     };
-    let known = Known { disposition, began_at: told_at, disposed_at: told_at, ended_at, sequence: 0, told_at };
+    let known = Known { disposition, began_at: told_at, disposed_at: told_at, ended_at, sequence: 0, disposed_as: 0, told_at };
     meaning(&known, &firing, hour(alert))
 }
