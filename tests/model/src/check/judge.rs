@@ -2,7 +2,8 @@
 //!
 //! Guarantees: what is judged is what happened to log and cluster, never what a service knew. Must not: change anything but the record.
 
-use contracts::{DeadlineKind, Fact, v1};
+use contracts::{DeadlineKind, Fact, FailureReason, v1};
+use lastgood_core::incident::Notice;
 
 use super::book::{Decided, FoldId};
 use super::cluster;
@@ -49,8 +50,11 @@ impl System {
                 }
                 Fact::IncidentClosed(_) => {
                     let given_up = after.deadlines_passed.contains(&DeadlineKind::Notify);
-                    let told = after.notices.values().all(|notice| notice.settled_at.is_some()) || given_up;
-                    if after.notices.is_empty() || !told {
+                    // A page that says what goes on after the close is asked for with it.
+                    let of_the_end = |notice: &&Notice| notice.request.reason != FailureReason::FiringAfterClose.code();
+                    let mut notices = after.notices.values().filter(of_the_end).peekable();
+                    let asked = notices.peek().is_some();
+                    if !asked || !(notices.all(|notice| notice.settled_at.is_some()) || given_up) {
                         self.breaks(world, Promise::SomebodyIsAsked);
                     }
                 }
