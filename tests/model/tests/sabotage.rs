@@ -21,7 +21,7 @@ const SEARCHED: usize = 40;
 const fn known(sabotage: Sabotage) -> (&'static str, u64) {
     match sabotage {
         Sabotage::AnsweredTooEarly | Sabotage::RefusalAnsweredOk | Sabotage::OccurrenceForgotten => ("S1", 1),
-        Sabotage::LossTakenForWin => ("S1", 4),
+        Sabotage::LossTakenForWin => ("S1", 63),
         Sabotage::BlindRetry => ("S2", 3),
         Sabotage::IntentNotStored
         | Sabotage::IntentOfAnother
