@@ -152,12 +152,17 @@ impl Engine {
             reason: DismissReason::AlreadyResolved,
             detail: "it had ended before it was looked at".to_owned(),
         };
-        self.dismiss(note, alerts.into_iter().map(|heard| (dismissal(&heard), heard)).map(|(d, h)| (h, d)).collect()).await
+        let alerts = alerts.into_iter().map(|heard| (dismissal(&heard), heard)).map(|(d, h)| (h, d)).collect();
+        // Another replica has looked at the firing meanwhile, and disposed of it: this is its end.
+        let seen = self.dismiss(note, alerts).await?;
+        let has_ended = |heard: &Heard| matches!(meaning(&heard.known, &heard.alert, note.heard_at), Meaning::Ended(..));
+        self.ends(note, seen.into_iter().filter(has_ended).collect()).await.into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// Alerts that belong nowhere.
-    pub(super) async fn dismiss(&self, note: Note<'_>, alerts: Vec<(Heard, Dismissal)>) -> Result<(), HandleError> {
+    /// Alerts that belong nowhere; gives back those that got another disposition meanwhile.
+    pub(super) async fn dismiss(&self, note: Note<'_>, alerts: Vec<(Heard, Dismissal)>) -> Result<Vec<Heard>, HandleError> {
         let mut left = alerts;
+        let mut disposed = Vec::new();
         let mut tries = 0;
         while !left.is_empty() {
             let rest = left.split_off(batch_len(left.iter().map(|(heard, _)| heard)).min(left.len()));
@@ -176,23 +181,26 @@ impl Engine {
             if tries >= TRIES {
                 return Err(contended());
             }
-            left = self.still_undisposed(note, left.into_iter().chain(rest).collect()).await?;
+            let others;
+            (left, others) = self.still_undisposed(note, left.into_iter().chain(rest).collect()).await?;
+            disposed.extend(others);
         }
-        Ok(())
+        Ok(disposed)
     }
 
     async fn still_undisposed(
         &self,
         note: Note<'_>,
         alerts: Vec<(Heard, Dismissal)>,
-    ) -> Result<Vec<(Heard, Dismissal)>, HandleError> {
+    ) -> Result<(Vec<(Heard, Dismissal)>, Vec<Heard>), HandleError> {
         let (alerts, dismissals): (Vec<_>, Vec<_>) =
             alerts.into_iter().map(|(heard, dismissal)| (heard.alert, dismissal)).unzip();
         let heard = self.hear(alerts).await?;
         let open = |(heard, _): &(Heard, Dismissal)| {
             matches!(meaning(&heard.known, &heard.alert, note.heard_at), Meaning::New | Meaning::EndedUnseen(_))
         };
-        Ok(heard.into_iter().zip(dismissals).filter(open).collect())
+        let (open, disposed): (Vec<_>, Vec<_>) = heard.into_iter().zip(dismissals).partition(open);
+        Ok((open, disposed.into_iter().map(|(heard, _)| heard).collect()))
     }
 
     fn dismissal_group(&self, note: Note<'_>, heard: &Heard, dismissal: &Dismissal) -> Group {
