@@ -12,7 +12,7 @@ use std::time::Duration;
 use model::run::{Report, run};
 use tokio::time::Instant;
 
-/// Seeds of a usual run: one to three seconds each, for our crates are not optimised in it; with `--profile sim` a third of a second.
+/// Seeds of a usual run: 1.4 s of CPU each, for most of our crates are not optimised in it; with `--profile sim` a third of a second.
 const SEEDS: u64 = 60;
 /// Seeds with `LASTGOOD_DEPTH=deep`.
 const DEEP: u64 = 2_000;
