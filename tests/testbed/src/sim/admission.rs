@@ -200,8 +200,8 @@ pub(crate) fn mark_deleted(kind: &Kind, object: &Value, grace: Option<i64>) -> O
     Some(marked)
 }
 
-/// Gives a Service an address of its own in 127.96.0.0/16 on which its ports are free.
-pub(crate) fn assign_cluster_ip(service: &mut Value, others: &[Arc<Value>]) -> Result<(), ApiError> {
+/// Gives a Service an address of its own in 127.96.0.0/16, on which its ports are free if it is to be listened for.
+pub(crate) fn assign_cluster_ip(service: &mut Value, others: &[Arc<Value>], listens: bool) -> Result<(), ApiError> {
     if service.text("/spec/type") == "ExternalName" {
         return Ok(());
     }
@@ -213,7 +213,7 @@ pub(crate) fn assign_cluster_ip(service: &mut Value, others: &[Arc<Value>]) -> R
             let text = ip.to_string();
             let taken = others.iter().any(|other| other.text("/spec/clusterIP") == text);
             // Other simulated clusters on this machine draw from the same range.
-            let free = !taken && ports.iter().all(|&port| TcpListener::bind((ip, port)).is_ok());
+            let free = !taken && (!listens || ports.iter().all(|&port| TcpListener::bind((ip, port)).is_ok()));
             free.then_some(text)
         });
         let ip = free.ok_or_else(|| {

@@ -47,7 +47,7 @@ impl MemoryCluster {
     pub fn start(clock: impl Fn() -> Timestamp + 'static, seed: u64) -> Result<Self, SimError> {
         let installed = ident::install(Source { clock: Box::new(clock), random: StdRng::seed_from_u64(seed), newest: 0 });
         let shared = Arc::new(Shared {
-            store: Store::without_events(),
+            store: Store::imagined(),
             journal: Journal::default(),
             logs: Logs::default(),
             timing: Timing {
@@ -127,4 +127,20 @@ impl MemoryCluster {
 pub fn behaviour(pod: &Value) -> Behaviour {
     let image = pod.pointer("/spec/containers/0/image").and_then(Value::as_str).unwrap_or_default();
     parse_image(image).1
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_listens_on_this_machine_is_nothing_to_an_imagined_cluster() {
+        let taken = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let cluster = MemoryCluster::start(|| Timestamp::UNIX_EPOCH, 1).unwrap();
+        let service = json!({"metadata": {"name": "web"}, "spec": {"ports": [{"port": port}]}});
+        assert!(cluster.create("services", "default", service));
+    }
 }

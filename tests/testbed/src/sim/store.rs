@@ -47,16 +47,19 @@ pub(crate) struct Store {
     head: Arc<Head>,
     /// Whether controllers tell what they do as Events.
     eventful: bool,
+    /// Whether Services are listened for, so that a Service's address has to be free on this machine.
+    listens: bool,
 }
 
 impl Store {
     pub(crate) fn new() -> Self {
-        Self { state: Mutex::new(State::new()), head: Arc::new(Head::new(1)), eventful: true }
+        Self { state: Mutex::new(State::new()), head: Arc::new(Head::new(1)), eventful: true, listens: true }
     }
 
-    /// One without the controllers' Events, which cost more than all the rest and which only people read.
-    pub(crate) fn without_events() -> Self {
-        Self { eventful: false, ..Self::new() }
+    /// One for a cluster that is only imagined: without the controllers' Events, which cost more than all the rest and which only
+    /// people read, and deaf to what else listens on this machine, which no seed could repeat.
+    pub(crate) fn imagined() -> Self {
+        Self { eventful: false, listens: false, ..Self::new() }
     }
 
     /// Whether controllers tell what they do as Events.
@@ -139,7 +142,7 @@ impl Store {
             return Err(ApiError::already_exists(kind, object.text("/metadata/name")));
         }
         if kind.id == "services" {
-            admission::assign_cluster_ip(&mut object, &state.list("services", None))?;
+            admission::assign_cluster_ip(&mut object, &state.list("services", None), self.listens)?;
         }
         if dry_run {
             return Ok(Arc::new(object));
