@@ -5,6 +5,7 @@
 //! Must not: decide; `lastgood-core` does.
 
 mod error;
+mod load;
 mod recent;
 
 use std::sync::Arc;
@@ -12,14 +13,14 @@ use std::time::Duration;
 
 use contracts::subjects::{self, streams};
 use contracts::v1::WorkloadRef;
-use contracts::{DecodeError, Fact, IncidentId, IncidentSubject};
+use contracts::{Fact, IncidentId, IncidentSubject};
 use jiff::Timestamp;
-use lastgood_core::incident::{Command, Incident, Recorded, decide, evolve};
+use lastgood_core::incident::{Command, Incident, Recorded, decide};
 use tokio::time::Instant;
 
-use crate::bus::{AppendError, Appended, Bus, Group, NewEvent, ReadError, Stored, again};
+use crate::bus::{AppendError, Appended, Bus, Group, NewEvent, ReadError, Stored};
 
-use recent::{End, Recent};
+use recent::Recent;
 
 pub use error::{ExecuteError, LoadError};
 
@@ -84,94 +85,6 @@ impl Incidents {
     #[must_use]
     pub const fn bus(&self) -> &Bus {
         &self.bus
-    }
-
-    /// Reads and folds an incident, at least up to the sequence (in the incidents' stream) that woke the caller. An incident
-    /// without facts (not opened, or archived) is `Incident::default()`.
-    pub async fn load(&self, subject: &IncidentSubject, at_least: Option<u64>) -> Result<Loaded, LoadError> {
-        let salvaged = self.salvage(subject, at_least).await?;
-        match salvaged.damage.into_iter().next() {
-            Some(damage) => Err(damage),
-            None => Ok(salvaged.loaded),
-        }
-    }
-
-    /// What can be read of an incident, passing over damaged facts (a fact of a newer binary is still an error). For telling people,
-    /// never for deciding what happens to a workload.
-    pub async fn salvage(&self, subject: &IncidentSubject, at_least: Option<u64>) -> Result<Salvaged, LoadError> {
-        let (workload, own) = (subject.workload_filter(), subject.filter());
-        let deadline = self.deadline();
-        // Where it was read lately, the leader may say that nothing has changed.
-        let (mut last, first) = if self.recent.has(subject.incident) {
-            (self.bus.last(streams::INCIDENTS, &workload).await?, None)
-        } else {
-            let reading = self.bus.read_once(streams::INCIDENTS, &own, 1, deadline);
-            let (last, first) = tokio::join!(self.bus.last(streams::INCIDENTS, &workload), reading);
-            (last?, Some(first?))
-        };
-        if let Some(sequence) = at_least.filter(|sequence| last.as_ref().is_none_or(|last| last.sequence < *sequence)) {
-            last = self.catch_up(&workload, sequence, deadline).await?;
-        }
-        let Some(last) = last else {
-            let loaded = Loaded { incident: Incident::default(), expected: 0, facts: Vec::new() };
-            return Ok(Salvaged { loaded, damage: Vec::new() });
-        };
-        let end = match IncidentSubject::parse(&last.subject) {
-            Ok((newest, _)) if newest.incident == subject.incident => Some(last.clone()),
-            // A newer incident of the workload follows: this one's own end is asked for after that was seen.
-            _ => self.bus.last(streams::INCIDENTS, &own).await?,
-        };
-        let known = end.as_ref().and_then(|end| self.recent.get(subject.incident, End::with(end)));
-        if let Some(known) = known {
-            return Ok(Salvaged { loaded: Loaded { expected: last.sequence, ..known }, damage: Vec::new() });
-        }
-        let wanted = end.map_or(0, |end| end.sequence);
-        let first = match first {
-            Some(first) => first,
-            None => self.bus.read_once(streams::INCIDENTS, &own, 1, deadline).await?,
-        };
-        let stored = self.bus.read_on(streams::INCIDENTS, &own, 1, wanted, first, deadline).await?;
-        let reached = stored.last().map_or(0, |stored| stored.sequence);
-        let (mut facts, mut damage) = (Vec::with_capacity(stored.len()), Vec::new());
-        for stored in &stored {
-            match recorded(stored) {
-                Ok(recorded) => facts.push(recorded),
-                Err(damaged @ LoadError::Damaged { .. }) => damage.push(damaged),
-                Err(error) => return Err(error),
-            }
-        }
-        let incident = facts.iter().fold(Incident::default(), evolve);
-        if incident.opened.is_none() && !facts.is_empty() {
-            // Its opening is archived, or lost: no decision can rest on the rest, and `decide` refuses to.
-            tracing::warn!(incident = %subject, "an incident without its opening is left alone");
-            metrics::counter!("lastgood_incidents_without_opening_total").increment(1);
-        }
-        // What was read beyond the leader's answer is newer than it; if a stranger's fact lies between, the append is refused.
-        let loaded = Loaded { incident, expected: last.sequence.max(reached), facts };
-        if damage.is_empty() && loaded.incident.opened.is_some() {
-            self.recent.keep(subject.incident, &stored, &loaded);
-        }
-        Ok(Salvaged { loaded, damage })
-    }
-
-    /// Asks the leader again until it knows of a sequence that somebody has seen, unless that was purged.
-    async fn catch_up(&self, filter: &str, sequence: u64, deadline: Instant) -> Result<Option<Stored>, ReadError> {
-        let mut pause = Duration::from_millis(2);
-        loop {
-            let gone = self.bus.message(streams::INCIDENTS, sequence).await?.is_none();
-            let last = self.bus.last(streams::INCIDENTS, filter).await?;
-            let reached = last.as_ref().map_or(0, |last| last.sequence);
-            if reached >= sequence || (gone && reached > 0) || (gone && self.passed(sequence).await?) {
-                return Ok(last);
-            }
-            let stale = || ReadError::Stale { filter: filter.to_owned(), reached, wanted: sequence };
-            pause = again(pause, deadline).await.ok_or_else(stale)?;
-        }
-    }
-
-    /// Whether the leader's stream has come past this sequence, so that a message missing there was purged.
-    async fn passed(&self, sequence: u64) -> Result<bool, ReadError> {
-        Ok(self.bus.last_sequence(streams::INCIDENTS).await? >= sequence)
     }
 
     /// An incident for finding out what its workload may do next: one that was closed may be damaged, since nothing is decided on
@@ -301,14 +214,4 @@ impl Incidents {
 fn subject_of(stored: &Stored) -> Result<IncidentSubject, LoadError> {
     let stranger = |error: contracts::SubjectError| LoadError::Stranger { sequence: stored.sequence, reason: error.to_string() };
     IncidentSubject::parse(&stored.subject).map(|(subject, _)| subject).map_err(stranger)
-}
-
-fn recorded(stored: &Stored) -> Result<Recorded, LoadError> {
-    match Fact::decode(stored.event_type(), &stored.data) {
-        Ok(fact) => Ok(Recorded { sequence: stored.sequence, at: stored.at, fact }),
-        Err(error @ DecodeError::UnknownType(_)) => Err(LoadError::UnknownFact(error.to_string())),
-        Err(DecodeError::Damaged { reason, .. }) => {
-            Err(LoadError::Damaged { incident: Box::new(subject_of(stored)?), sequence: stored.sequence, reason })
-        }
-    }
 }

@@ -18,6 +18,12 @@ use super::{Bus, streams};
 /// JetStream's "wrong last sequence", and "… because one is in flight".
 pub(super) const WRONG_LAST: [u32; 2] = [10071, 10164];
 
+/// The last sequence that a message expects, of which filter, and the message's place in its batch, from 1: the headers of JetStream's
+/// optimistic concurrency (ADR-4) and atomic batches (ADR-50), which it stores with the message.
+pub(super) const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
+pub(super) const EXPECTED_OF: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+pub(super) const BATCH_SEQUENCE: &str = "Nats-Batch-Sequence";
+
 /// Events under one expectation.
 #[derive(Debug, Clone)]
 pub struct Group {
@@ -221,8 +227,8 @@ impl Batch {
             for (index, event) in group.events.into_iter().enumerate() {
                 let mut headers = envelope_headers(&bus.envelope(event.id, &event.ce_type));
                 if index == 0 {
-                    headers.insert("Nats-Expected-Last-Subject-Sequence", group.expected.to_string().as_str());
-                    headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", group.filter.as_str());
+                    headers.insert(EXPECTED, group.expected.to_string().as_str());
+                    headers.insert(EXPECTED_OF, group.filter.as_str());
                 }
                 messages.push((event.subject, headers, event.data.into()));
             }
@@ -232,7 +238,7 @@ impl Batch {
         let count = messages.len();
         for (index, (_, headers, _)) in messages.iter_mut().enumerate().filter(|_| count > 1) {
             headers.insert("Nats-Batch-Id", id.as_str());
-            headers.insert("Nats-Batch-Sequence", (index + 1).to_string().as_str());
+            headers.insert(BATCH_SEQUENCE, (index + 1).to_string().as_str());
             if index + 1 == count {
                 headers.insert("Nats-Batch-Commit", "1");
             }

@@ -6,6 +6,7 @@
 mod advisories;
 mod alerts;
 mod append;
+mod back;
 mod connect;
 mod consume;
 mod dead;
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 pub use advisories::{Advisory, AdvisoryKind, decode_advisory};
 pub use alerts::AlertPart;
 pub use append::{AppendError, Appended, Group, NewEvent};
+pub(crate) use back::Place;
 pub use connect::ConnectError;
 pub use consume::{ConsumerSpec, HandleError, Handler};
 pub use dead::{DeadLetterEntry, REDELIVERY_PREFIX, ReplayError, consumer_of};

@@ -21,7 +21,7 @@ use super::transport::{Outgoing, TransportError};
 use super::wire::{ApiError, parse_headers};
 
 /// Messages a batched direct get.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 
 /// A stored message.
 #[derive(Debug, Clone)]
@@ -226,7 +226,7 @@ impl Bus {
     }
 
     /// Appends so many messages at most; how many more there are.
-    async fn read_batch(
+    pub(super) async fn read_batch(
         &self,
         stream: &str,
         filter: &str,

@@ -1,8 +1,8 @@
 //! Incidents that were read lately, so that what has not changed is not read again: each fact of an incident wakes several handlers, and reading
 //! one makes nats-server look through thousands of other messages.
 //!
-//! Guarantees: what it gives back ends with the very message that the log ends with; it holds a bounded number of bytes. Must not: be asked
-//! before the log's leader was.
+//! Guarantees: it holds a bounded number of bytes; what it gives back was whole up to its [`End`]. Must not: be believed before the log's leader
+//! was asked what has come since.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +21,7 @@ const LARGEST: usize = 256 << 10;
 /// The last message of an incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct End {
-    sequence: u64,
+    pub(super) sequence: u64,
     /// Another stream may have the same sequences.
     at: Timestamp,
 }
@@ -33,16 +33,18 @@ impl End {
     }
 }
 
-#[derive(Debug)]
-struct Entry {
-    end: End,
-    bytes: usize,
-    loaded: Loaded,
+/// What is kept of an incident.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) end: End,
+    /// Of all its messages.
+    pub(super) bytes: usize,
+    pub(super) loaded: Loaded,
 }
 
 #[derive(Debug)]
 struct Entries {
-    all: LruCache<IncidentId, Entry>,
+    all: LruCache<IncidentId, Held>,
     bytes: usize,
 }
 
@@ -61,29 +63,22 @@ impl Recent {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is something of it, old as it may be.
-    pub(super) fn has(&self, incident: IncidentId) -> bool {
-        self.lock().all.contains(&incident)
+    /// What is kept of an incident, old as it may be.
+    pub(super) fn get(&self, incident: IncidentId) -> Option<Held> {
+        self.lock().all.get(&incident).cloned()
     }
 
-    /// The incident, where its log still ends there.
-    pub(super) fn get(&self, incident: IncidentId, end: End) -> Option<Loaded> {
-        self.lock().all.get(&incident).filter(|entry| entry.end == end).map(|entry| entry.loaded.clone())
-    }
-
-    /// Keeps an incident that was read whole, of these messages.
-    pub(super) fn keep(&self, incident: IncidentId, messages: &[Stored], loaded: &Loaded) {
-        let Some(last) = messages.last() else { return };
-        let bytes = messages.iter().map(|message| message.subject.len() + message.data.len()).sum();
+    /// Keeps an incident that was read whole, instead of what was kept of it.
+    pub(super) fn keep(&self, incident: IncidentId, held: Held) {
         let mut entries = self.lock();
         if let Some(old) = entries.all.pop(&incident) {
             entries.bytes -= old.bytes;
         }
-        if bytes > LARGEST {
+        if held.bytes > LARGEST {
             return;
         }
-        entries.bytes += bytes;
-        entries.all.put(incident, Entry { end: End::with(last), bytes, loaded: loaded.clone() });
+        entries.bytes += held.bytes;
+        entries.all.put(incident, held);
         while entries.bytes > BYTES
             && let Some((_, old)) = entries.all.pop_lru()
         {
@@ -94,18 +89,13 @@ impl Recent {
 
 #[cfg(test)]
 mod tests {
-    use async_nats::HeaderMap;
     use lastgood_core::incident::Incident;
 
     use super::*;
 
-    fn message(sequence: u64, second: i64, bytes: usize) -> Stored {
-        let at = Timestamp::from_second(second).unwrap();
-        Stored { subject: String::new(), sequence, at, headers: HeaderMap::new(), data: vec![0; bytes].into() }
-    }
-
-    fn loaded(expected: u64) -> Loaded {
-        Loaded { incident: Incident::default(), expected, facts: Vec::new() }
+    fn held(sequence: u64, bytes: usize) -> Held {
+        let loaded = Loaded { incident: Incident::default(), expected: sequence, facts: Vec::new() };
+        Held { end: End { sequence, at: Timestamp::UNIX_EPOCH }, bytes, loaded }
     }
 
     fn incident(number: u8) -> IncidentId {
@@ -113,28 +103,28 @@ mod tests {
     }
 
     #[test]
-    fn only_what_ends_where_the_log_ends_is_given_back() {
+    fn the_newest_is_given_back() {
         let recent = Recent::default();
-        recent.keep(incident(1), &[message(4, 10, 1), message(7, 20, 1)], &loaded(7));
-        let at =
-            |sequence, second| recent.get(incident(1), End::with(&message(sequence, second, 0))).map(|loaded| loaded.expected);
-        assert_eq!((at(7, 20), at(8, 20), at(4, 10), at(7, 21)), (Some(7), None, None, None));
-        recent.keep(incident(1), &[message(9, 30, 1)], &loaded(9));
-        assert_eq!((at(9, 30), at(7, 20)), (Some(9), None));
+        let end = || recent.get(incident(1)).map(|held| held.end.sequence);
+        assert_eq!(end(), None);
+        recent.keep(incident(1), held(7, 1));
+        recent.keep(incident(1), held(9, 1));
+        assert_eq!(end(), Some(9));
     }
 
     #[test]
     fn it_holds_a_bounded_number_of_bytes_and_forgets_the_oldest_use() {
         let recent = Recent::default();
-        recent.keep(incident(0), &[message(1, 1, LARGEST + 1)], &loaded(1));
-        assert!(!recent.has(incident(0)), "too large");
+        recent.keep(incident(0), held(1, LARGEST + 1));
+        assert!(recent.get(incident(0)).is_none(), "too large");
         let many = u8::try_from(BYTES / LARGEST).unwrap();
         for number in 1..=many {
-            recent.keep(incident(number), &[message(1, 1, LARGEST)], &loaded(1));
+            recent.keep(incident(number), held(1, LARGEST));
         }
-        assert!(recent.get(incident(1), End::with(&message(1, 1, 0))).is_some());
-        recent.keep(incident(many + 1), &[message(1, 1, LARGEST)], &loaded(1));
-        assert!(recent.has(incident(1)) && !recent.has(incident(2)) && recent.has(incident(many + 1)));
+        assert!(recent.get(incident(1)).is_some());
+        recent.keep(incident(many + 1), held(1, LARGEST));
+        let kept = |number| recent.get(incident(number)).is_some();
+        assert!(kept(1) && !kept(2) && kept(many + 1));
         assert!(recent.lock().bytes <= BYTES);
     }
 }

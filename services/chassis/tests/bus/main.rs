@@ -5,6 +5,7 @@
 mod append;
 mod consume;
 mod incidents;
+mod reading;
 mod replicated;
 mod timers;
 mod world;

@@ -48,7 +48,7 @@ impl LedgerStore {
 
     /// A workload's ledger, as it is now.
     pub async fn load(&self, workload: &WorkloadRef) -> Result<LedgerView, StoreError> {
-        let stored = self.bus.read(streams::LEDGER, &subjects::ledger_filter(workload), 1, None).await?;
+        let stored = self.bus.read_whole(streams::LEDGER, &subjects::ledger_filter(workload)).await?;
         let mut view = LedgerView::default();
         for message in stored {
             let fact = LedgerFact::decode(message.event_type(), &message.data)?;
