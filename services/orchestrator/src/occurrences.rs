@@ -10,6 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 /// A firing that was heard this long after the alert's end still says that it fires; anything earlier was under way when it ended.
 const STRAGGLERS: SignedDuration = SignedDuration::from_mins(2);
 
+/// The type of the fact that says no more than that an alert was heard to fire on: it changes the age of what is known.
+pub const REPEATED: &str = "occurrence_repeated";
+
 /// Where an occurrence went.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Disposition {

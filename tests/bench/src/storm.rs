@@ -2,12 +2,12 @@
 //!
 //! Guarantees: the storm of the end-to-end test, through the same two programs, told by two Alertmanagers at once (one notification a
 //! workload, and groups of ten thousand); what became of it is checked as there; memory is the most that was resident at any time
-//! (`VmHWM`). Must not: leave anything out of the time: it ends when no consumer has anything left.
+//! (`VmHWM`); what has to be linear is the CPU time of all three programs, since the time on the clock is also that of whatever else the host
+//! runs (`steal`) and of its disk. Must not: leave anything out of the time: it ends when no consumer has anything left.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use testbed::process::Process;
 use testbed::services::Service;
 use testbed::storm::Storm;
 use tokio::time::Instant;
@@ -35,7 +35,11 @@ struct Measured {
     post_ms: (f64, f64, f64),
     group_ms: f64,
     settled: f64,
-    /// MiB of alert-ingest, orchestrator and nats-server.
+    /// Seconds that the host gave its CPUs to others meanwhile, of all of this machine's together.
+    stolen: f64,
+    /// Seconds of CPU of alert-ingest, orchestrator and nats-server.
+    cpu: [f64; 3],
+    /// MiB of the same.
     memory: [f64; 3],
 }
 
@@ -43,7 +47,7 @@ struct Measured {
 pub(crate) async fn run() -> Result<Outcome> {
     let small = measure(WORKLOADS).await.context("the smaller storm")?;
     let large = measure(WORKLOADS * TIMES).await.context("the larger storm")?;
-    let good = large.settled <= small.settled * LINEAR;
+    let good = large.cpu.iter().sum::<f64>() <= small.cpu.iter().sum::<f64>() * LINEAR;
     Ok(Outcome { text: text(&small, &large), good })
 }
 
@@ -64,22 +68,32 @@ async fn measure(workloads: usize) -> Result<Measured> {
     let target = stage.storm_target()?;
     let starts_at = stage::now().to_string();
     let (each, all) = (storm.by_workload(&starts_at), storm.in_one_group(&starts_at, GROUP));
-    let began = Instant::now();
+    let service = |name: &str| stage.services.get(name).map(Service::process);
+    let programs = [service("alert-ingest"), service("orchestrator"), Some(stage.nats.process())];
+    let used = || programs.each_ref().map(|of| of.as_ref().and_then(|process| process.cpu_time()).unwrap_or_default());
+    let (began, cpu_before, stolen_before) = (Instant::now(), used(), stolen());
     let (each, all) = tokio::try_join!(target.post_all(each, 8), target.post_all(all, 1)).with_context(|| stage.last_words())?;
     storm.settled(&stage.nats.url(), PATIENCE).await.with_context(|| stage.last_words())?;
-    let settled = began.elapsed().as_secs_f64();
+    let (settled, cpu_after) = (began.elapsed().as_secs_f64(), used());
+    let stolen = stolen() - stolen_before;
+    let cpu = [0, 1, 2].map(|of| cpu_after[of].saturating_sub(cpu_before[of]).as_secs_f64());
     let tally = storm.tally(&stage.nats.url()).await?;
     eprintln!("storm: {settled:.1} s, {tally:?}");
     storm.judge(&tally, BRAKE).with_context(|| stage.last_words())?;
     let millis = |times: &[Duration]| times.iter().map(|time| time.as_secs_f64() * 1000.0).collect::<Vec<_>>();
     let (each, all) = (millis(&each), millis(&all));
-    let service = |name: &str| stage.services.get(name).map(Service::process);
-    let of = |process: Option<std::sync::Arc<Process>>| process.and_then(|process| process.peak_kib()).map_or(0.0, mib);
-    let memory = [of(service("alert-ingest")), of(service("orchestrator")), of(Some(stage.nats.process()))];
+    let memory = programs.each_ref().map(|of| of.as_ref().and_then(|process| process.peak_kib()).map_or(0.0, mib));
     stage.stop().await;
     let most = |times: &[f64]| summary(times).map_or(0.0, |summary| summary.max);
     let post_ms = (percentile(&each, 50), percentile(&each, 99), most(&each));
-    Ok(Measured { alerts: workloads * ALERTS, post_ms, group_ms: most(&all), settled, memory })
+    Ok(Measured { alerts: workloads * ALERTS, post_ms, group_ms: most(&all), settled, stolen, cpu, memory })
+}
+
+/// Seconds since the start that the host gave this machine's CPUs to others, of all CPUs together.
+fn stolen() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks = stat.lines().next().and_then(|line| line.split_whitespace().nth(8)?.parse::<u32>().ok());
+    f64::from(ticks.unwrap_or_default()) / 100.0
 }
 
 /// KiB as MiB.
@@ -99,6 +113,11 @@ fn text(small: &Measured, large: &Measured) -> String {
         row("the same, slowest, ms", &|m| m.post_ms.2, 1),
         row("POST of a group of 10,000, slowest, ms", &|m| m.group_ms, 0),
         row("until all are disposed of and decided, s", &|m| m.settled, 1),
+        row("CPU that the host gave to others meanwhile, s", &|m| m.stolen, 1),
+        row("alert-ingest, CPU, s", &|m| m.cpu[0], 1),
+        row("orchestrator, CPU, s", &|m| m.cpu[1], 1),
+        row("nats-server, CPU, s", &|m| m.cpu[2], 1),
+        row("all three, CPU, s", &|m| m.cpu.iter().sum(), 1),
         row("alert-ingest, most resident, MiB", &|m| m.memory[0], 1),
         row("orchestrator, most resident, MiB", &|m| m.memory[1], 1),
         row("nats-server, most resident, MiB", &|m| m.memory[2], 1),

@@ -247,7 +247,8 @@ impl Bus {
         Ok(pending)
     }
 
-    /// The subjects of the first `limit` messages on a filter that were stored since a time, as the replica that answers has them.
+    /// The subjects of the first `limit` messages on a filter that were stored since a time, and their times, as the replica that answers has
+    /// them.
     /// Without a deadline of its own.
     pub async fn subjects_since(
         &self,
@@ -255,11 +256,12 @@ impl Bus {
         filter: &str,
         since: Timestamp,
         limit: usize,
-    ) -> Result<Vec<String>, ReadError> {
+    ) -> Result<Vec<(String, Timestamp)>, ReadError> {
         let body = json!({ "start_time": since.to_string(), "next_by_subj": filter, "batch": limit });
         let mut subjects = Vec::new();
         let exchange = self.direct_get(stream, &body, |reply| {
-            subjects.push(direct(reply)?.subject);
+            let message = direct(reply)?;
+            subjects.push((message.subject, message.at));
             Ok(())
         });
         exchange.await?;

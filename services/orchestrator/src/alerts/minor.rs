@@ -12,7 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 use lastgood_core::incident::{Command, Incident};
 use lastgood_core::template;
 
-use super::{Heard, Note, TRIES, batch_len, contended, lost};
+use super::batches::{Batches, lost};
+use super::{Heard, Note};
 use crate::cluster::Kind;
 use crate::correlate::Dismissal;
 use crate::decision::{Engine, fold};
@@ -95,26 +96,14 @@ impl Engine {
         failures
     }
 
-    async fn ends_of(
-        &self,
-        note: Note<'_>,
-        subject: Option<&IncidentSubject>,
-        mut alerts: Vec<Heard>,
-    ) -> Result<(), HandleError> {
-        let mut tries = 0;
-        while !alerts.is_empty() {
-            let rest = alerts.split_off(batch_len(alerts.iter()).min(alerts.len()));
-            if self.end_some(note, subject, &alerts).await? {
-                alerts = rest;
-                continue;
+    async fn ends_of(&self, note: Note<'_>, subject: Option<&IncidentSubject>, alerts: Vec<Heard>) -> Result<(), HandleError> {
+        let mut batches = Batches::of(alerts);
+        while let Some(batch) = batches.next() {
+            if self.end_some(note, subject, batch).await? {
+                batches.stored();
+            } else {
+                batches.lost(self, |heard| has_ended(note, heard)).await?;
             }
-            tries += 1;
-            if tries >= TRIES {
-                return Err(contended());
-            }
-            let again = alerts.into_iter().chain(rest).map(|heard| heard.alert).collect();
-            let has_ended = |heard: &Heard| matches!(meaning(&heard.known, &heard.alert, note.heard_at), Meaning::Ended(..));
-            alerts = self.hear(again).await?.into_iter().filter(has_ended).collect();
         }
         Ok(())
     }
@@ -148,59 +137,34 @@ impl Engine {
 
     /// Alerts that had ended before anyone looked: dismissed, and ended.
     pub(super) async fn unseen(&self, note: Note<'_>, alerts: Vec<Heard>) -> Result<(), HandleError> {
-        let dismissal = |_: &Heard| Dismissal {
-            reason: DismissReason::AlreadyResolved,
-            detail: "it had ended before it was looked at".to_owned(),
-        };
-        let alerts = alerts.into_iter().map(|heard| (dismissal(&heard), heard)).map(|(d, h)| (h, d)).collect();
+        let dismissal =
+            Dismissal { reason: DismissReason::AlreadyResolved, detail: "it had ended before it was looked at".to_owned() };
+        let alerts = alerts.into_iter().map(|heard| (heard, dismissal.clone())).collect();
         // Another replica has looked at the firing meanwhile, and disposed of it: this is its end.
         let seen = self.dismiss(note, alerts).await?;
-        let has_ended = |heard: &Heard| matches!(meaning(&heard.known, &heard.alert, note.heard_at), Meaning::Ended(..));
-        self.ends(note, seen.into_iter().filter(has_ended).collect()).await.into_iter().next().map_or(Ok(()), Err)
+        let ended = seen.into_iter().filter(|heard| has_ended(note, heard)).collect();
+        self.ends(note, ended).await.into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// Alerts that belong nowhere; gives back those that got another disposition meanwhile.
+    /// Alerts that belong nowhere, one a fingerprint; gives back those that got another disposition meanwhile.
     pub(super) async fn dismiss(&self, note: Note<'_>, alerts: Vec<(Heard, Dismissal)>) -> Result<Vec<Heard>, HandleError> {
-        let mut left = alerts;
-        let mut disposed = Vec::new();
-        let mut tries = 0;
-        while !left.is_empty() {
-            let rest = left.split_off(batch_len(left.iter().map(|(heard, _)| heard)).min(left.len()));
-            let groups = left.iter().map(|(heard, dismissal)| self.dismissal_group(note, heard, dismissal)).collect();
-            if !lost(self.bus.append(groups).await)? {
-                for (heard, dismissal) in &left {
-                    let (reason, detail) = (dismissal.reason.code(), &dismissal.detail);
-                    tracing::info!(fingerprint = heard.alert.fingerprint, reason, detail, "alert dismissed");
-                    metrics::counter!("lastgood_dispositions_total", "disposition" => "dismissed", "reason" => reason)
-                        .increment(1);
-                }
-                left = rest;
+        let (why, alerts): (BTreeMap<String, Dismissal>, Vec<Heard>) =
+            alerts.into_iter().map(|(heard, dismissal)| ((heard.alert.fingerprint.clone(), dismissal), heard)).unzip();
+        let (mut batches, mut disposed) = (Batches::of(alerts), Vec::new());
+        while let Some(batch) = batches.next() {
+            let with_why = || batch.iter().filter_map(|heard| Some((heard, why.get(&heard.alert.fingerprint)?)));
+            let groups = with_why().map(|(heard, dismissal)| self.dismissal_group(note, heard, dismissal)).collect();
+            if lost(self.bus.append(groups).await)? {
+                let is_open = |heard: &Heard| {
+                    matches!(meaning(&heard.known, &heard.alert, note.heard_at), Meaning::New | Meaning::EndedUnseen(_))
+                };
+                disposed.extend(batches.lost(self, is_open).await?);
                 continue;
             }
-            tries += 1;
-            if tries >= TRIES {
-                return Err(contended());
-            }
-            let others;
-            (left, others) = self.still_undisposed(note, left.into_iter().chain(rest).collect()).await?;
-            disposed.extend(others);
+            with_why().for_each(|(heard, dismissal)| tell_dismissed(heard, dismissal));
+            batches.stored();
         }
         Ok(disposed)
-    }
-
-    async fn still_undisposed(
-        &self,
-        note: Note<'_>,
-        alerts: Vec<(Heard, Dismissal)>,
-    ) -> Result<(Vec<(Heard, Dismissal)>, Vec<Heard>), HandleError> {
-        let (alerts, dismissals): (Vec<_>, Vec<_>) =
-            alerts.into_iter().map(|(heard, dismissal)| (heard.alert, dismissal)).unzip();
-        let heard = self.hear(alerts).await?;
-        let open = |(heard, _): &(Heard, Dismissal)| {
-            matches!(meaning(&heard.known, &heard.alert, note.heard_at), Meaning::New | Meaning::EndedUnseen(_))
-        };
-        let (open, disposed): (Vec<_>, Vec<_>) = heard.into_iter().zip(dismissals).partition(open);
-        Ok((open, disposed.into_iter().map(|(heard, _)| heard).collect()))
     }
 
     fn dismissal_group(&self, note: Note<'_>, heard: &Heard, dismissal: &Dismissal) -> Group {
@@ -226,6 +190,16 @@ impl Engine {
         let events = facts.iter().map(|fact| NewEvent::occurrence(self.bus.ids().event(), fingerprint, fact)).collect();
         Group { filter: subjects::occurrence_filter(fingerprint), expected: heard.known.sequence, events }
     }
+}
+
+fn tell_dismissed(heard: &Heard, dismissal: &Dismissal) {
+    let (reason, detail) = (dismissal.reason.code(), &dismissal.detail);
+    tracing::info!(fingerprint = heard.alert.fingerprint, reason, detail, "alert dismissed");
+    metrics::counter!("lastgood_dispositions_total", "disposition" => "dismissed", "reason" => reason).increment(1);
+}
+
+fn has_ended(note: Note<'_>, heard: &Heard) -> bool {
+    matches!(meaning(&heard.known, &heard.alert, note.heard_at), Meaning::Ended(..))
 }
 
 /// When it ended. Clocks differ, but an end far in the future would make a repeat of every firing until then.

@@ -1,10 +1,12 @@
 //! The handler of alert notifications: each alert gets its disposition, each workload its incident.
 //!
 //! `mod` reads what is known of each fingerprint and sorts the alerts by what they mean; `route` finds their workloads; `settle` opens and
-//! joins incidents; `minor` does the rest (ends, repeats, dismissals); `repeated` notes what fires on for days. Guarantees: handling a
+//! joins incidents; `minor` does the rest (ends, repeats, dismissals); `repeated` notes what fires on for days; `batches`
+//! bounds the appends of all of them. Guarantees: handling a
 //! notification again adds nothing; a notification of ten thousand alerts takes reads in proportion, a bounded number at a time, and few
 //! large appends. Must not: dismiss anything because something is away.
 
+mod batches;
 mod minor;
 mod repeated;
 mod route;
@@ -13,7 +15,7 @@ mod settle;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use chassis::bus::{AppendError, Delivery, HandleError, Handler};
+use chassis::bus::{Delivery, HandleError, Handler};
 use contracts::OccurrenceFact;
 use contracts::subjects::{self, streams};
 use contracts::v1::{self, WorkloadRef};
@@ -22,23 +24,15 @@ use jiff::Timestamp;
 
 use crate::correlate::Workload;
 use crate::decision::Engine;
-use crate::occurrences::{Known, Meaning, meaning};
+use crate::occurrences::{Known, Meaning, REPEATED, meaning};
 
+pub(crate) use batches::{TRIES, contended};
 pub use settle::restored_by;
 
 /// Reads of fingerprints at the same time.
 const READS: usize = 64;
 /// Workloads looked up or settled at the same time.
 const WORKLOADS: usize = 8;
-/// Occurrences in one append; a batch holds at most 1000 messages, and some are the incident's.
-const BATCH: usize = 400;
-/// Bytes of alerts in one append: a join is one message, and NATS takes 1 MiB a message.
-const BATCH_BYTES: usize = 512 * 1024;
-/// The fact that changes nothing but the age of what is known.
-const REPEATED: &str = "occurrence_repeated";
-/// How often an append is decided again after it lost, before the message goes back.
-pub(crate) const TRIES: usize = 20;
-
 /// Handles `lastgood.alert.>`.
 pub struct AlertHandler {
     engine: Engine,
@@ -159,10 +153,11 @@ impl Engine {
     async fn sort(&self, note: Note<'_>, alerts: Vec<v1::Alert>) -> Result<Sorted, HandleError> {
         let mut sorted = Sorted::default();
         for heard in self.hear(alerts).await? {
-            if self.is_to_be_noted(note, &heard) {
+            let meaning = meaning(&heard.known, &heard.alert, note.heard_at);
+            if matches!(meaning, Meaning::Repeat(_)) && self.nearly_forgotten(note, &heard) {
                 sorted.stale.push(heard.clone());
             }
-            match meaning(&heard.known, &heard.alert, note.heard_at) {
+            match meaning {
                 Meaning::New => sorted.new.push(heard),
                 Meaning::Ended(..) => sorted.ended.push(heard),
                 Meaning::EndedUnseen(_) => sorted.unseen.push(heard),
@@ -193,50 +188,9 @@ fn worst(mut failures: Vec<HandleError>) -> Result<(), HandleError> {
     failures.into_iter().next().map_or(Ok(()), Err)
 }
 
-/// How many of these go into one append: at least one.
-pub(crate) fn batch_len<'a>(alerts: impl Iterator<Item = &'a Heard>) -> usize {
-    let size = |text: &String| text.len() + 4;
-    let weigh = |heard: &Heard| {
-        let texts = heard.alert.labels.iter().chain(&heard.alert.annotations);
-        texts.map(|(key, value)| size(key) + size(value)).sum::<usize>() + heard.alert.generator_url.len() + 256
-    };
-    let mut bytes = 0;
-    let fits = |heard: &&Heard| {
-        bytes += weigh(heard);
-        bytes <= BATCH_BYTES
-    };
-    alerts.take(BATCH).take_while(fits).count().max(1)
-}
-
-/// Whether an append lost; other errors are the handler's.
-pub(crate) fn lost(result: Result<chassis::bus::Appended, AppendError>) -> Result<bool, HandleError> {
-    match result {
-        Ok(_) => Ok(false),
-        Err(AppendError::Lost) => Ok(true),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// After too many lost appends.
-pub(crate) fn contended() -> HandleError {
-    HandleError::retry(std::time::Duration::from_millis(500), "lost against other writers too often")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn heard(bytes: usize) -> Heard {
-        let labels = BTreeMap::from([("long".to_owned(), "x".repeat(bytes))]);
-        Heard { alert: v1::Alert { labels, ..v1::Alert::default() }, known: Known::default() }
-    }
-
-    #[test]
-    fn an_append_is_bounded_by_number_and_by_size() {
-        assert_eq!(batch_len([heard(10)].iter().cycle().take(9000)), BATCH);
-        assert_eq!(batch_len([heard(100_000)].iter().cycle().take(9000)), 5);
-        assert_eq!(batch_len([heard(900_000)].iter()), 1);
-    }
 
     #[test]
     fn an_outage_goes_before_what_would_end_in_a_dead_letter() {

@@ -7,36 +7,31 @@ use chassis::bus::HandleError;
 use contracts::v1;
 use jiff::SignedDuration;
 
-use super::{Heard, Note, TRIES, batch_len, contended, lost};
+use super::batches::{Batches, lost};
+use super::{Heard, Note};
 use crate::decision::Engine;
 use crate::occurrences::{Meaning, is_stale, meaning};
 
 impl Engine {
     /// Notes that these were heard to fire.
-    pub(super) async fn note_repeats(&self, note: Note<'_>, mut alerts: Vec<Heard>) -> Result<(), HandleError> {
-        let mut tries = 0;
-        while !alerts.is_empty() {
-            let rest = alerts.split_off(batch_len(alerts.iter()).min(alerts.len()));
+    pub(super) async fn note_repeats(&self, note: Note<'_>, alerts: Vec<Heard>) -> Result<(), HandleError> {
+        let mut batches = Batches::of(alerts);
+        while let Some(batch) = batches.next() {
             let fact = || v1::OccurrenceRepeated { source: note.source.to_owned() }.into();
-            let groups = alerts.iter().map(|heard| self.occurrence_group(heard, &[fact()])).collect();
-            if !lost(self.bus.append(groups).await)? {
-                alerts = rest;
-                continue;
+            let groups = batch.iter().map(|heard| self.occurrence_group(heard, &[fact()])).collect();
+            if lost(self.bus.append(groups).await)? {
+                let repeats = |heard: &Heard| matches!(meaning(&heard.known, &heard.alert, note.heard_at), Meaning::Repeat(_));
+                batches.lost(self, |heard| repeats(heard) && self.nearly_forgotten(note, heard)).await?;
+            } else {
+                batches.stored();
             }
-            tries += 1;
-            if tries >= TRIES {
-                return Err(contended());
-            }
-            let again = self.hear(alerts.into_iter().chain(rest).map(|heard| heard.alert).collect()).await?;
-            alerts = again.into_iter().filter(|heard| self.is_to_be_noted(note, heard)).collect();
         }
         Ok(())
     }
 
-    /// Whether this one fires on, and nothing was stored about it for so long that it would soon be forgotten.
-    pub(super) fn is_to_be_noted(&self, note: Note<'_>, heard: &Heard) -> bool {
+    /// Whether nothing was stored about this one for so long that it would soon be forgotten.
+    pub(super) fn nearly_forgotten(&self, note: Note<'_>, heard: &Heard) -> bool {
         let forgotten_after = SignedDuration::try_from(self.settings.archive.after).unwrap_or(SignedDuration::MAX);
-        matches!(meaning(&heard.known, &heard.alert, note.heard_at), Meaning::Repeat(_))
-            && is_stale(&heard.known, note.heard_at, forgotten_after)
+        is_stale(&heard.known, note.heard_at, forgotten_after)
     }
 }

@@ -11,7 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use lastgood_core::incident::{Command, Incident};
 use lastgood_core::template;
 
-use super::{Heard, Note, TRIES, batch_len, contended};
+use super::batches::{Batches, TRIES, contended};
+use super::{Heard, Note};
 use crate::config::Settings;
 use crate::correlate::Workload;
 use crate::decision::{ABOUT, Engine, Prefetched, Proposal, fold, opening};
@@ -49,25 +50,19 @@ impl Engine {
         });
         let reference = self.reference(&workload);
         let mut pre = pre;
-        let mut tries = 0;
-        while !alerts.is_empty() {
+        let mut batches = Batches::of(alerts);
+        while let Some(batch) = batches.next() {
             let reads = match pre.take() {
                 Some(reads) => reads,
                 None => self.prefetch(&reference, None).await?,
             };
             self.look_again(&mut workload, &reads).await;
-            let rest = alerts.split_off(batch_len(alerts.iter()).min(alerts.len()));
-            if self.settle_some(note, &workload, &reads, &alerts).await? {
-                alerts = rest;
-                continue;
+            if self.settle_some(note, &workload, &reads, batch).await? {
+                batches.stored();
+            } else {
+                let is_new = |heard: &Heard| meaning(&heard.known, &heard.alert, note.heard_at) == Meaning::New;
+                batches.lost(self, is_new).await?;
             }
-            tries += 1;
-            if tries >= TRIES {
-                return Err(contended());
-            }
-            let again = alerts.into_iter().chain(rest).map(|heard| heard.alert).collect();
-            let still_new = |heard: &Heard| meaning(&heard.known, &heard.alert, note.heard_at) == Meaning::New;
-            alerts = self.hear(again).await?.into_iter().filter(still_new).collect();
         }
         Ok(())
     }

@@ -13,11 +13,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::rules::{self, Follows};
 use super::{Archivist, Look, RoundError};
+use crate::occurrences::REPEATED;
 
 /// Purges at the same time.
 const AT_ONCE: usize = 4;
-/// The type of the fact that an alert fires on.
-const REPEATED: &str = "occurrence_repeated";
 
 impl Archivist {
     /// A page of occurrences: how many facts went, and where the next page begins.

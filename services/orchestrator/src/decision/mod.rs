@@ -4,6 +4,7 @@
 //! Guarantees: what cannot be read is an outage, and then nothing is decided. Must not: append; who knows the expectation does.
 
 mod deciding;
+mod openings;
 mod propose;
 mod reads;
 
@@ -26,6 +27,7 @@ use crate::ledger::{LedgerStore, LedgerView};
 use crate::plan::{Foreign, Inputs, Planned, Step, build, decide_course};
 
 pub use deciding::Deciding;
+pub use openings::Openings;
 pub use propose::{Proposal, course_commands, fold, opening};
 pub use reads::{LogReads, Prefetched};
 
@@ -51,6 +53,8 @@ pub struct Engine {
     pub deciding: Deciding,
     /// Whether the mass failure brake held when it was last asked: what not to read ahead of a decision, and nothing else.
     pub braked: Arc<AtomicBool>,
+    /// What it counted then.
+    pub openings: Openings,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -70,6 +74,7 @@ impl Engine {
             store: LedgerStore::new(bus.clone()),
             deciding: Deciding::default(),
             braked: Arc::default(),
+            openings: Openings::default(),
             clock: Arc::clone(bus.clock()),
             bus,
             cluster,

@@ -4,7 +4,6 @@
 //! taken once the incident's own opening can be seen in it, so of incidents that open at the same moment the n-th on the log counts at
 //! least n, and no more than the limit pass (`runbooks/decisions/0005`). Must not: decide.
 
-use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -126,18 +125,23 @@ impl Engine {
         let own = opened.fact("anomaly_detected");
         let mut page = brake.workloads.saturating_mul(2).max(64);
         loop {
-            let subjects = self.bus.subjects_since(streams::INCIDENTS, &filter, since, page).await?;
-            let failing = distinct_with(&subjects, opened);
+            let failing = self.openings.failing(opened, since);
             if failing >= brake.workloads {
                 return Ok(failing);
             }
-            if subjects.len() >= page {
+            let read = self.bus.subjects_since(streams::INCIDENTS, &filter, since, page).await?;
+            self.openings.know(&read);
+            let failing = self.openings.failing(opened, since);
+            if failing >= brake.workloads {
+                return Ok(failing);
+            }
+            if read.len() >= page {
                 // The same workloads again and again: there may be others behind them.
                 page = page.saturating_mul(4);
                 continue;
             }
             // An incident that opened before the window, and is decided late, is not in the count by right.
-            if subjects.contains(&own) || self.is_old(opened, since).await? {
+            if read.iter().any(|(subject, _)| *subject == own) || self.is_old(opened, since).await? {
                 return Ok(failing);
             }
             tokio::time::sleep(LAG).await;
@@ -148,13 +152,4 @@ impl Engine {
         let opening = self.bus.last(streams::INCIDENTS, &opened.fact("anomaly_detected")).await?;
         Ok(opening.is_none_or(|stored| stored.at < since))
     }
-}
-
-/// How many workloads these openings are of, and this incident's.
-fn distinct_with(subjects: &[String], opened: &IncidentSubject) -> usize {
-    let path = |subject: &IncidentSubject| subjects::workload_path(&subject.workload);
-    let openings = subjects.iter().filter_map(|subject| IncidentSubject::parse(subject).ok());
-    let mut failing: HashSet<String> = openings.map(|(subject, _)| path(&subject)).collect();
-    failing.insert(path(opened));
-    failing.len()
 }

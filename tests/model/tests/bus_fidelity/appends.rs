@@ -161,6 +161,6 @@ pub(crate) async fn reads(ground: Ground) -> Transcript {
         }
     }
     let since = bus.subjects_since(streams::INCIDENTS, &api.filter(), "2020-01-01T00:00:00Z".parse().unwrap(), 5).await;
-    said.push(format!("{since:?}"));
+    said.push(format!("{:?}", since.map(|read| read.into_iter().map(|(subject, _)| subject).collect::<Vec<_>>())));
     said
 }
