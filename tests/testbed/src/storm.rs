@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use async_nats::HeaderMap;
 use async_nats::jetstream::{self, consumer::pull};
 use contracts::subjects::{self, streams};
 use contracts::v1::{self, WorkloadRef};
@@ -123,12 +124,17 @@ impl Storm {
         (0..self.workloads).map(|workload| notification(&format!("workload-{workload}"), &of(workload))).collect()
     }
 
-    /// As one that groups nothing apart sends it: one notification of all alerts, or of this many alerts at most.
+    /// As one that groups nothing apart sends it: one notification of all alerts, or, where that is more than `most`, one for each so many
+    /// workloads; within it each workload's alerts are far apart.
     #[must_use]
     pub fn in_one_group(&self, starts_at: &str, most: usize) -> Vec<Vec<u8>> {
-        let all = (0..self.alerts).flat_map(|alert| (0..self.workloads).map(move |workload| (workload, alert)));
-        let all: Vec<Value> = all.map(|(workload, alert)| alert_json(workload, alert, starts_at)).collect();
-        all.chunks(most.max(1)).map(|alerts| notification("everything", alerts)).collect()
+        let workloads: Vec<usize> = (0..self.workloads).collect();
+        let group = |(number, workloads): (usize, &[usize])| {
+            let all = (0..self.alerts).flat_map(|alert| workloads.iter().map(move |workload| (*workload, alert)));
+            let all: Vec<Value> = all.map(|(workload, alert)| alert_json(workload, alert, starts_at)).collect();
+            notification(&format!("everything-{number}"), &all)
+        };
+        workloads.chunks((most / self.alerts.max(1)).max(1)).enumerate().map(group).collect()
     }
 
     /// Waits until every alert has its disposition and every incident is decided, and nothing is left to be handled.
@@ -256,9 +262,16 @@ async fn proved(context: &jetstream::Context, cluster: &str, workload: usize) ->
         v1::VersionObserved { version: Some(version), template_json, ..v1::VersionObserved::default() }.into(),
         v1::VersionAvailable { template_hash, replicas: 1 }.into(),
     ];
+    let mut expected = 0;
     for fact in facts {
+        // As the product appends it: a reader goes back from fact to fact by what each expected.
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string().as_str());
+        headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", subjects::ledger_filter(&workload).as_str());
         let subject = subjects::ledger(&workload, fact.event_type());
-        context.publish(subject, fact.encode().into()).await?.await.context("a ledger fact")?;
+        let stored =
+            context.publish_with_headers(subject, headers, fact.encode().into()).await?.await.context("a ledger fact")?;
+        expected = stored.sequence;
     }
     Ok(())
 }

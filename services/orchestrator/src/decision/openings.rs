@@ -48,7 +48,7 @@ mod tests {
         };
         let read: Vec<_> = [("a", 1), ("b", 2), ("b", 3), ("c", 4)].map(|(name, minute)| opening(name, minute).1).into();
         let openings = Openings::default();
-        let since = |minute| Timestamp::from_second(60 * minute).unwrap();
+        let since = |minute: i64| Timestamp::from_second(60 * minute).unwrap();
         let own = opening("own", 5).0;
         assert_eq!(openings.failing(&own, since(0)), 1);
         openings.know(&read);
