@@ -90,7 +90,7 @@ impl Incidents {
     /// An incident for finding out what its workload may do next: one that was closed may be damaged, since nothing is decided on
     /// it any more.
     async fn load_unless_over(&self, subject: &IncidentSubject, at_least: Option<u64>) -> Result<Loaded, LoadError> {
-        let salvaged = self.salvage(subject, at_least).await?;
+        let salvaged = Box::pin(self.salvage(subject, at_least)).await?;
         match salvaged.damage.into_iter().next() {
             Some(damage) if salvaged.loaded.incident.closed.is_none() => Err(damage),
             _ => Ok(salvaged.loaded),
@@ -173,7 +173,7 @@ impl Incidents {
         loop {
             let before = match basis {
                 Basis::Whole => self.load(subject, at_least).await?,
-                Basis::Salvaged => self.salvage(subject, at_least).await?.loaded,
+                Basis::Salvaged => Box::pin(self.salvage(subject, at_least)).await?.loaded,
             };
             let facts = decide(&before.incident, command, now).map_err(ExecuteError::Refused)?;
             if facts.is_empty() {

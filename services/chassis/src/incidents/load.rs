@@ -21,7 +21,8 @@ impl Incidents {
     /// Reads and folds an incident, at least up to the sequence (in the incidents' stream) that woke the caller. An incident
     /// without facts (not opened, or archived) is `Incident::default()`.
     pub async fn load(&self, subject: &IncidentSubject, at_least: Option<u64>) -> Result<Loaded, LoadError> {
-        let salvaged = self.salvage(subject, at_least).await?;
+        // Boxed: whoever reads an incident would carry the state of all the ways of reading it.
+        let salvaged = Box::pin(self.salvage(subject, at_least)).await?;
         match salvaged.damage.into_iter().next() {
             Some(damage) => Err(damage),
             None => Ok(salvaged.loaded),
