@@ -69,7 +69,9 @@ impl World {
     /// The verifier as a process of its own.
     fn process(&self) -> Running {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lastgood-verifier"));
+        // What is set for the tests (`LASTGOOD_BIN_DIR`) would be refused as a key that it doesn't know.
         command
+            .env_clear()
             .env("LASTGOOD_NATS__URLS", self.nats.url())
             .env("LASTGOOD_NATS__MAX_BYTES", MAX_BYTES.to_string())
             .env("LASTGOOD_KUBERNETES__KUBECONFIG", self.cluster.kubeconfig_path())
