@@ -153,7 +153,7 @@ impl Bus {
         });
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Rollup", "sub");
-        headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string().as_str());
+        headers.insert(super::append::EXPECTED, expected.to_string().as_str());
         let reply = self.request(description_of(bucket, name), Some(headers), info.to_string().into()).await?;
         let ack: PubAck = serde_json::from_slice(&reply)
             .map_err(|error| AppendError::Unavailable(format!("the reply is not understood: {error}")))?;

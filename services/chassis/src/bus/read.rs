@@ -248,8 +248,7 @@ impl Bus {
     }
 
     /// The subjects of the first `limit` messages on a filter that were stored since a time, and their times, as the replica that answers has
-    /// them.
-    /// Without a deadline of its own.
+    /// them. Without a deadline of its own.
     pub async fn subjects_since(
         &self,
         stream: &str,

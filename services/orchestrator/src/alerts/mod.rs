@@ -33,6 +33,7 @@ pub use settle::restored_by;
 const READS: usize = 64;
 /// Workloads looked up or settled at the same time.
 const WORKLOADS: usize = 8;
+
 /// Handles `lastgood.alert.>`.
 pub struct AlertHandler {
     engine: Engine,
