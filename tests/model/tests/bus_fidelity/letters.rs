@@ -58,14 +58,19 @@ pub(crate) async fn dead(ground: Ground) -> Transcript {
     let bus = ground.bus("tester").await;
     let (life, notes) = (Lifecycle::default(), Arc::new(Notes::default()));
     let spec = ConsumerSpec::new(streams::INCIDENTS, "reader", vec![subjects::ALL_INCIDENTS.into()]);
-    bus.consume(ConsumerSpec { max_deliver: 2, ..spec }, notes.clone(), &life);
+    // All ids are drawn before the consumers run: they draw from the same source, for a letter or a pause, as soon as they have cause to.
+    let mut groups: Vec<Group> = Vec::new();
     for name in ["good", "failing", "dead", "panicking"] {
-        bus.append(vec![group(&bus, &incident(&bus, name), 0, &[ready(1)])]).await.unwrap();
+        groups.push(group(&bus, &incident(&bus, name), 0, &[ready(1)]));
     }
     let damaged = incident(&bus, "damaged");
     let (id, subject) = (bus.ids().event(), damaged.fact("pods_ready"));
     let event = NewEvent { id, subject, ce_type: "lastgood.v1.PodsReady".into(), data: vec![0xff, 0xff] };
-    bus.append(vec![Group { filter: damaged.workload_filter(), expected: 0, events: vec![event] }]).await.unwrap();
+    groups.push(Group { filter: damaged.workload_filter(), expected: 0, events: vec![event] });
+    bus.consume(ConsumerSpec { max_deliver: 2, ..spec }, notes.clone(), &life);
+    for group in groups {
+        bus.append(vec![group]).await.unwrap();
+    }
     notes.wait_for(7).await;
     let mut said = notes.sorted();
     let mut dead = letters(&bus, 3).await;
