@@ -4,6 +4,7 @@
 //! not: open or join anything.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chassis::bus::{Group, HandleError, NewEvent};
 use chassis::incidents::ExecuteError;
@@ -19,6 +20,8 @@ use crate::correlate::Dismissal;
 use crate::decision::{Engine, fold};
 use crate::occurrences::{Meaning, meaning};
 
+/// When a notification is looked at again that another one was faster than.
+const AGAIN: Duration = Duration::from_millis(50);
 /// How far the clock of whoever says when an alert ended may be ahead.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(10);
 
@@ -102,7 +105,12 @@ impl Engine {
             if self.end_some(note, subject, batch).await? {
                 batches.stored();
             } else {
-                batches.lost(self, |heard| has_ended(note, heard)).await?;
+                let others = batches.lost(self, |heard| has_ended(note, heard)).await?;
+                // Told by a replica whose clock is ahead of the one that was faster: its firing began after the other's end, and needs a
+                // disposition of its own. The notification is looked at again for it.
+                if others.iter().any(|heard| ended_unseen(note, heard)) {
+                    return Err(HandleError::retry(AGAIN, "an end was stored that is earlier than this alert's beginning"));
+                }
             }
         }
         Ok(())
@@ -202,10 +210,19 @@ fn has_ended(note: Note<'_>, heard: &Heard) -> bool {
     matches!(meaning(&heard.known, &heard.alert, note.heard_at), Meaning::Ended(..))
 }
 
-/// When it ended. Clocks differ, but an end far in the future would make a repeat of every firing until then.
+fn ended_unseen(note: Note<'_>, heard: &Heard) -> bool {
+    matches!(meaning(&heard.known, &heard.alert, note.heard_at), Meaning::EndedUnseen(_))
+}
+
+/// When it ended. Clocks differ and jump: an end far in the future would make a repeat of every firing until then, and one before its
+/// beginning would make something new of the very firing that ended, when that is heard again.
 fn ended_at(note: Note<'_>, heard: &Heard) -> Timestamp {
     let latest = note.heard_at.saturating_add(CLOCKS_DIFFER).unwrap_or(Timestamp::MAX);
-    contracts::time::from_proto(heard.alert.ends_at.as_ref()).unwrap_or(note.heard_at).min(latest)
+    let told = contracts::time::from_proto(heard.alert.ends_at.as_ref()).unwrap_or(note.heard_at);
+    let starts_at = contracts::time::from_proto(heard.alert.starts_at.as_ref());
+    // The end that makes room for a later firing (`end_unheard`) carries that one's beginning.
+    let began_at = heard.known.began_at.filter(|began_at| starts_at.is_none_or(|starts_at| *began_at <= starts_at));
+    began_at.map_or(told, |began_at| told.max(began_at)).min(latest)
 }
 
 fn began_after(alert: &v1::Alert, closed_at: Timestamp) -> bool {
@@ -239,5 +256,20 @@ mod tests {
             ended_at(note, &Heard { alert: v1::Alert { ends_at, ..v1::Alert::default() }, known: Known::default() }).as_second()
         };
         assert_eq!((at(-60), at(120), at(250_000_000_000)), (-60, 120, 600));
+    }
+
+    #[test]
+    fn nothing_ends_before_it_began() {
+        let note = Note { source: "rollout", heard_at: Timestamp::from_second(100).unwrap() };
+        let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
+        let ended = |began: i64, starts: i64, ends: i64| {
+            let proto = |seconds| Some(contracts::time::to_proto(at(seconds)));
+            let alert = v1::Alert { starts_at: proto(starts), ends_at: proto(ends), ..v1::Alert::default() };
+            ended_at(note, &Heard { alert, known: Known { began_at: Some(at(began)), ..Known::default() } }).as_second()
+        };
+        assert_eq!(ended(50, 50, 60), 60);
+        assert_eq!(ended(50, 50, 47), 50, "the clock was put back meanwhile");
+        assert_eq!(ended(50, 52, 47), 50, "another replica told of the beginning");
+        assert_eq!(ended(50, 40, 39), 39, "it makes room for a firing that began, by another clock, before this one");
     }
 }
