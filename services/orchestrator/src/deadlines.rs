@@ -2,8 +2,7 @@
 //!
 //! Guarantees: a fact is acknowledged only after the timers that it calls for are stored, so none is missing after a crash; setting one
 //! twice is harmless (it replaces itself, and one that had fired is refused by core the second time); a deadline that comes back after its
-//! timer has fired for nothing is set again. Time is the stream's. Must not:
-//! decide what a passed deadline means; core does.
+//! timer has fired for nothing is set again. Time is the stream's. Must not: decide what a passed deadline means; core does.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -10,7 +10,7 @@
 use contracts::subjects::is_match;
 use tokio::time::{Instant, timeout_at};
 
-use super::read::{PAGE, ReadError, Stored};
+use super::read::{Beginning, ReadError, Stored};
 use super::{Bus, append};
 
 /// As many messages of others are looked through in about the time of one request by sequence.
@@ -29,13 +29,6 @@ pub(crate) struct Place<'a> {
     pub(crate) expectation: &'a str,
 }
 
-/// The first message on a filter, as some replica has it, and how many follow it there.
-#[derive(Debug)]
-pub(crate) struct Beginning {
-    first: Option<Stored>,
-    rest: u64,
-}
-
 impl Stored {
     /// The sequence of the message right before this one on a filter of expectations; 0 for none, `None` where it doesn't tell.
     fn follows(&self, filter: &str) -> Option<u64> {
@@ -49,13 +42,6 @@ impl Stored {
 }
 
 impl Bus {
-    /// How a filter begins: cheap however much lies between its messages.
-    pub(crate) async fn beginning(&self, stream: &str, filter: &str, deadline: Instant) -> Result<Beginning, ReadError> {
-        let mut messages = Vec::new();
-        let rest = self.read_batch(stream, filter, 1, 1, deadline, &mut messages).await?;
-        Ok(Beginning { first: messages.pop(), rest })
-    }
-
     /// All messages on a filter of expectations, as new as the leader's, oldest first.
     pub async fn read_whole(&self, stream: &str, filter: &str) -> Result<Vec<Stored>, ReadError> {
         let deadline = Instant::now() + self.request_timeout();
@@ -68,27 +54,22 @@ impl Bus {
     pub(crate) async fn history(
         &self,
         place: Place<'_>,
-        Beginning { first, rest }: Beginning,
+        beginning: Beginning,
         end: &Stored,
         deadline: Instant,
     ) -> Result<Vec<Stored>, ReadError> {
-        let Some(first) = first else {
-            return self.read_on(place.stream, place.own, 1, end.sequence, Vec::new(), deadline).await;
-        };
-        if first.sequence >= end.sequence {
-            return Ok(vec![first]);
-        }
-        if end.sequence - first.sequence > SCANNED.saturating_mul(rest) {
-            let steps = usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(PASSED);
-            if let Some(messages) = self.back_to(place, end, first.sequence, steps, deadline).await? {
+        let first = beginning.first.as_ref().map_or(end.sequence, |first| first.sequence);
+        if end.sequence.saturating_sub(first) > SCANNED.saturating_mul(beginning.rest) {
+            let steps = usize::try_from(beginning.rest).unwrap_or(usize::MAX).saturating_add(PASSED);
+            if let Some(messages) = self.back_to(place, end, first, steps, deadline).await? {
                 return Ok(messages);
             }
         }
-        let (mut messages, batch) = (Vec::new(), usize::try_from(rest).unwrap_or(PAGE).saturating_add(1).min(PAGE));
-        let rest = self.read_batch(place.stream, place.own, 1, batch, deadline, &mut messages).await?;
-        if let Some(last) = messages.last().filter(|_| rest > 0) {
-            let more = self.read_once(place.stream, place.own, last.sequence + 1, deadline).await?;
-            messages.extend(more);
+        let mut messages = Vec::new();
+        let more = self.first_page(place.stream, place.own, beginning, deadline, &mut messages).await?;
+        if let Some(last) = messages.last().filter(|_| more) {
+            let next = self.read_once(place.stream, place.own, last.sequence + 1, deadline).await?;
+            messages.extend(next);
         }
         self.read_on(place.stream, place.own, 1, end.sequence, messages, deadline).await
     }

@@ -21,7 +21,7 @@ use super::transport::{Outgoing, TransportError};
 use super::wire::{ApiError, parse_headers};
 
 /// Messages a batched direct get.
-pub(super) const PAGE: usize = 1000;
+const PAGE: usize = 1000;
 
 /// A stored message.
 #[derive(Debug, Clone)]
@@ -55,6 +55,13 @@ impl Stored {
     pub fn event_type(&self) -> &str {
         self.subject.rsplit('.').next().unwrap_or_default()
     }
+}
+
+/// The first message on a filter, as some replica has it, and how many follow it there.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    pub(super) first: Option<Stored>,
+    pub(super) rest: u64,
 }
 
 /// Why something could not be read.
@@ -209,19 +216,38 @@ impl Bus {
         deadline: Instant,
         messages: &mut Vec<Stored>,
     ) -> Result<bool, ReadError> {
-        let mut batch = PAGE;
         if from <= 1 {
-            // A server that is asked for more than there is looks through the whole rest of the stream for it. From the first sequence on it
-            // knows without looking how many there are, so it is asked for one, and then for that many.
-            let mut first = Vec::new();
-            let rest = self.read_batch(stream, filter, from, 1, deadline, &mut first).await?;
-            if rest == 0 {
-                messages.append(&mut first);
-                return Ok(false);
-            }
-            batch = usize::try_from(rest).unwrap_or(PAGE).saturating_add(1).min(PAGE);
+            let beginning = self.beginning(stream, filter, deadline).await?;
+            return self.first_page(stream, filter, beginning, deadline, messages).await;
         }
-        let rest = self.read_batch(stream, filter, from, batch, deadline, messages).await?;
+        let rest = self.read_batch(stream, filter, from, PAGE, deadline, messages).await?;
+        Ok(rest > 0)
+    }
+
+    /// How a filter begins: cheap however much lies between its messages.
+    pub(crate) async fn beginning(&self, stream: &str, filter: &str, deadline: Instant) -> Result<Beginning, ReadError> {
+        let mut messages = Vec::new();
+        let rest = self.read_batch(stream, filter, 1, 1, deadline, &mut messages).await?;
+        Ok(Beginning { first: messages.pop(), rest })
+    }
+
+    /// Appends the first page of a filter that begins like this; true when there is more. A server that is asked for more than there is looks
+    /// through the whole rest of the stream for it; from the first sequence on it knows without looking how many there are, so it is asked
+    /// for that many.
+    pub(super) async fn first_page(
+        &self,
+        stream: &str,
+        filter: &str,
+        Beginning { first, rest }: Beginning,
+        deadline: Instant,
+        messages: &mut Vec<Stored>,
+    ) -> Result<bool, ReadError> {
+        if rest == 0 {
+            messages.extend(first);
+            return Ok(false);
+        }
+        let batch = usize::try_from(rest).unwrap_or(PAGE).saturating_add(1).min(PAGE);
+        let rest = self.read_batch(stream, filter, 1, batch, deadline, messages).await?;
         Ok(rest > 0)
     }
 

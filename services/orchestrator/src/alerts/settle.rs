@@ -39,7 +39,7 @@ impl Engine {
         &self,
         note: Note<'_>,
         mut workload: Workload,
-        pre: Option<Prefetched>,
+        mut pre: Option<Prefetched>,
         mut alerts: Vec<Heard>,
     ) -> Result<(), HandleError> {
         // The alert that has fired longest opens, and one about the version that runs before those about others.
@@ -49,7 +49,6 @@ impl Engine {
             (about_another, contracts::time::from_proto(heard.alert.starts_at.as_ref()), heard.alert.fingerprint.clone())
         });
         let reference = self.reference(&workload);
-        let mut pre = pre;
         let mut batches = Batches::of(alerts);
         while let Some(batch) = batches.next() {
             let reads = match pre.take() {

@@ -124,11 +124,11 @@ impl Engine {
         let filter = subjects::cluster_facts_of_type(&self.rules.cluster, "anomaly_detected");
         let own = opened.fact("anomaly_detected");
         let mut page = brake.workloads.saturating_mul(2).max(64);
+        let remembered = self.openings.failing(opened, since);
+        if remembered >= brake.workloads {
+            return Ok(remembered);
+        }
         loop {
-            let failing = self.openings.failing(opened, since);
-            if failing >= brake.workloads {
-                return Ok(failing);
-            }
             let read = self.bus.subjects_since(streams::INCIDENTS, &filter, since, page).await?;
             self.openings.know(&read);
             let failing = self.openings.failing(opened, since);

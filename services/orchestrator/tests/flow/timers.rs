@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use orchestrator::config::Settings;
-
 use testbed::wait::until;
 
 use super::world::{DEADLINE, auto, resolved, start};
