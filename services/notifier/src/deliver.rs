@@ -16,6 +16,12 @@ use crate::rules::backoff;
 /// Why nothing was delivered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Undelivered {
+    /// The provider will never take it as it is.
+    #[error("{reason}")]
+    Refused {
+        /// What it said.
+        reason: String,
+    },
     /// The tries are over.
     #[error("{reason} (after {tries} tries)")]
     GaveUp {
@@ -58,7 +64,7 @@ impl Persistence {
             };
             tries += 1;
             let (reason, after) = match error {
-                SendError::Permanent { reason } => return Err(Undelivered::GaveUp { reason, tries }),
+                SendError::Permanent { reason } => return Err(Undelivered::Refused { reason }),
                 SendError::Retry { reason, after } => (reason, after),
             };
             let wait = backoff(tries, after, self.chance());
@@ -74,12 +80,12 @@ impl Persistence {
         }
     }
 
-    /// Waits, or less when the process stops.
-    pub async fn pause(&self, length: Duration) {
+    /// Waits, or less when the process stops: then true.
+    pub async fn pause(&self, length: Duration) -> bool {
         tokio::select! {
             biased;
-            () = self.stopping.cancelled() => {}
-            () = tokio::time::sleep(length) => {}
+            () = self.stopping.cancelled() => true,
+            () = tokio::time::sleep(length) => false,
         }
     }
 

@@ -33,6 +33,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         give_up_after: section.give_up_after,
         clock: Arc::clone(&service.clock),
         persistence: Persistence::new(service.ids.clone(), service.lifecycle.stopping()),
+        owed: tokio::sync::Semaphore::new(notifier::handlers::OWED),
     });
     wire::start(&service.bus, &desk, section.edit_interval, &service.lifecycle);
     Ok(service.run().await)

@@ -53,7 +53,8 @@ fn trouble(fact: &Fact) -> Option<(Mark, String)> {
         Fact::Superseded(fact) => format!("Superseded: somebody else changed the workload ({})", fact.what),
         Fact::DeadlinePassed(fact) if fact.deadline != "announce" => format!("Deadline passed: {}", words(&fact.deadline)),
         Fact::NotificationFailed(fact) => {
-            format!("{} could not be told ({})", audience_name(fact.audience()), words(&fact.reason))
+            let goes_on = if fact.owed { "; tried on until somebody is" } else { "" };
+            format!("{} could not be told ({}){goes_on}", audience_name(fact.audience()), words(&fact.reason))
         }
         Fact::IncidentClosed(fact) => format!("Closed: {}", outcome_name(fact.outcome())),
         _ => return None,

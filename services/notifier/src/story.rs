@@ -53,6 +53,17 @@ pub struct Request {
     pub runbook: String,
 }
 
+/// What a request came to, the best last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answer {
+    /// Nobody could be told, and nobody will be.
+    GivenUp,
+    /// Nobody could be told so far; somebody is as soon as a channel answers again.
+    Owed,
+    /// It was delivered.
+    Told,
+}
+
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
@@ -60,6 +71,8 @@ pub struct Delivery {
     pub audience: Audience,
     /// Which reason.
     pub reason: String,
+    /// What became of it.
+    pub answer: Answer,
     /// Over which channel; `None` when it could not be delivered.
     pub channel: Option<String>,
     /// The key it went under, where the channel has one.
@@ -182,9 +195,9 @@ impl Story {
             Fact::IncidentClosed(fact) => self.closed = Some((sequence, at, fact.clone())),
             Fact::NotificationRequested(fact) => self.requests.push(request(sequence, at, fact)),
             Fact::Announced(fact) => self.announced(sequence, fact),
-            Fact::OnCallNotified(fact) => self.deliver(Audience::OnCall, &fact.reason, Some(&fact.channel), &fact.dedup_key),
-            Fact::Escalated(fact) => self.deliver(Audience::TeamLead, &fact.reason, Some(&fact.channel), &fact.dedup_key),
-            Fact::NotificationFailed(fact) => self.deliver(fact.audience(), &fact.reason, None, ""),
+            Fact::OnCallNotified(fact) => self.deliver(Audience::OnCall, &fact.reason, &fact.channel, &fact.dedup_key),
+            Fact::Escalated(fact) => self.deliver(Audience::TeamLead, &fact.reason, &fact.channel, &fact.dedup_key),
+            Fact::NotificationFailed(fact) => self.undelivered(fact),
             _ => {}
         }
         self
@@ -204,12 +217,23 @@ impl Story {
         }
     }
 
-    fn deliver(&mut self, audience: Audience, reason: &str, channel: Option<&str>, dedup_key: &str) {
+    fn deliver(&mut self, audience: Audience, reason: &str, channel: &str, dedup_key: &str) {
         self.deliveries.push(Delivery {
             audience,
             reason: reason.to_owned(),
-            channel: channel.map(ToOwned::to_owned),
+            answer: Answer::Told,
+            channel: Some(channel.to_owned()),
             dedup_key: dedup_key.to_owned(),
+        });
+    }
+
+    fn undelivered(&mut self, fact: &v1::NotificationFailed) {
+        self.deliveries.push(Delivery {
+            audience: fact.audience(),
+            reason: fact.reason.clone(),
+            answer: if fact.owed { Answer::Owed } else { Answer::GivenUp },
+            channel: None,
+            dedup_key: String::new(),
         });
     }
 
@@ -219,10 +243,11 @@ impl Story {
         self.requests.iter().find(|request| request.sequence == sequence)
     }
 
-    /// Whether this request's (audience, reason) has been answered, by delivery or by giving up: then nothing more is sent.
+    /// How this request's (audience, reason) was answered, if it was: the best of the answers.
     #[must_use]
-    pub fn is_answered(&self, request: &Request) -> bool {
-        self.deliveries.iter().any(|delivery| delivery.audience == request.audience && delivery.reason == request.reason)
+    pub fn answer(&self, request: &Request) -> Option<Answer> {
+        let same = |delivery: &&Delivery| delivery.audience == request.audience && delivery.reason == request.reason;
+        self.deliveries.iter().filter(same).map(|delivery| delivery.answer).max()
     }
 
     /// One word for where the incident is.

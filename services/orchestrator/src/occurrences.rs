@@ -1,7 +1,7 @@
 //! Occurrences: one continuous firing of one alert, and what a notification about it means.
 //!
 //! Guarantees: an occurrence that has its disposition never gets another; a firing that began before the last one ended is a repeat,
-//! whatever its `startsAt` says by then (it can move). Must not: read or write; the last fact about a fingerprint is all it needs, and the
+//! whatever its `startsAt` says by then (it can move), and so is the very firing that ended. Must not: read or write; the last fact about a fingerprint is all it needs, and the
 //! disposition before it where that is an end.
 
 use contracts::{IncidentId, IncidentSubject, OccurrenceFact, v1};
@@ -115,17 +115,19 @@ pub fn meaning(known: &Known, alert: &v1::Alert, heard_at: Timestamp) -> Meaning
         Some(Disposition::Incident(subject)) => Some(subject.clone()),
         _ => None,
     };
+    // Whatever a clock that is behind said of its end.
+    let is_same = known.began_at == Some(starts_at);
     if alert.status() == v1::AlertStatus::Resolved {
         let ends_at = contracts::time::from_proto(alert.ends_at.as_ref()).unwrap_or(heard_at);
         return match (&known.disposition, known.ended_at) {
             (Some(_), None) => Meaning::Ended(incident(), ends_at),
-            (Some(_), Some(ended_at)) if starts_at <= ended_at => Meaning::Nothing,
+            (Some(_), Some(ended_at)) if starts_at <= ended_at || is_same => Meaning::Nothing,
             _ => Meaning::EndedUnseen(ends_at),
         };
     }
     match (&known.disposition, known.ended_at) {
         (None, _) => Meaning::New,
-        (Some(_), Some(ended_at)) if starts_at > ended_at => Meaning::New,
+        (Some(_), Some(ended_at)) if starts_at > ended_at && !is_same => Meaning::New,
         (Some(_), Some(ended_at)) if heard_at.duration_since(ended_at) < STRAGGLERS => Meaning::Nothing,
         // Both, since clocks differ: what goes on began when it was told to have begun, and before it was disposed of.
         (Some(Disposition::Dismissed), None)
@@ -204,6 +206,7 @@ mod tests {
     fn a_notification_means_what_the_facts_before_it_make_of_it() {
         let dismissed = || OccurrenceFact::from(v1::OccurrenceDismissed { starts_at: proto(0), ..Default::default() });
         let (none, open, over) = (Known::default(), fold(&[opened()]), fold(&[opened(), ended(10)]));
+        let told_early = fold(&[opened(), ended(-5)]);
         for (known, alert, heard, expected) in [
             (&none, firing(0), 1, "new"),
             (&none, resolved(0, 5), 6, "unseen"),
@@ -214,6 +217,10 @@ mod tests {
             (&over, firing(0), 11, "nothing"),
             (&over, firing(0), 30, "repeat"),
             (&over, firing(11), 12, "new"),
+            (&told_early, firing(0), 1, "nothing"),
+            (&told_early, resolved(0, 9), 10, "nothing"),
+            (&told_early, firing(1), 2, "new"),
+            (&told_early, resolved(1, 9), 10, "unseen"),
             (&over, resolved(11, 15), 16, "unseen"),
             (&fold(&[dismissed()]), firing(0), 9, "repeat of nothing"),
             (&fold(&[dismissed()]), firing(1), 9, "repeat of nothing"),

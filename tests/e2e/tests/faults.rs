@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         providers::providers_hang,
         providers::providers_lie,
         providers::providers_lose_their_answers,
+        providers::providers_are_away,
         expired::a_plan_that_waited_too_long,
         expired::a_plan_that_waited_too_long_executor_first,
         expired::a_plan_that_waited_too_long_in_reverse,

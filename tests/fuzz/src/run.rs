@@ -1,7 +1,9 @@
 //! Runs a property over many inputs and says how many they were.
 //!
-//! Guarantee: a failure names the input (seed, number, bytes), and `LASTGOOD_FUZZ_SEED` replays it. Must not: stop early in silence.
+//! Guarantees: a failure names the input (seed and number), and `LASTGOOD_FUZZ_SEED` with `LASTGOOD_FUZZ_NUMBER` tries that one again; how
+//! many were tried is printed also where the test harness captures what a test prints. Must not: stop early in silence.
 
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::Random;
@@ -18,16 +20,18 @@ pub struct Plan {
     pub seed: u64,
     /// How many.
     pub runs: u64,
+    /// Only this one of them.
+    pub only: Option<u64>,
 }
 
 impl Plan {
-    /// So many runs in CI, or what the environment says (`LASTGOOD_DEPTH=deep`, `LASTGOOD_FUZZ_RUNS`, `LASTGOOD_FUZZ_SEED`).
+    /// So many runs in CI, or what the environment says (`LASTGOOD_DEPTH=deep`, `LASTGOOD_FUZZ_RUNS`, `LASTGOOD_FUZZ_SEED`, `LASTGOOD_FUZZ_NUMBER`).
     #[must_use]
     pub fn of(runs: u64) -> Self {
         let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
         let deep = std::env::var("LASTGOOD_DEPTH").is_ok_and(|depth| depth == "deep");
         let runs = number("LASTGOOD_FUZZ_RUNS").unwrap_or(if deep { runs.saturating_mul(DEEP) } else { runs });
-        Self { seed: number("LASTGOOD_FUZZ_SEED").unwrap_or(SEED), runs }
+        Self { seed: number("LASTGOOD_FUZZ_SEED").unwrap_or(SEED), runs, only: number("LASTGOOD_FUZZ_NUMBER") }
     }
 }
 
@@ -38,20 +42,24 @@ impl Plan {
 /// When nothing was taken or nothing refused: such a run proves half of what it should. When the property does.
 pub fn run(name: &str, plan: Plan, mut property: impl FnMut(&mut Random) -> bool) {
     let (mut taken, mut refused) = (0_u64, 0_u64);
-    for number in 0..plan.runs {
+    for number in plan.only.map_or(0..plan.runs, |only| only..only + 1) {
         let mut random = Random::new(plan.seed ^ number.wrapping_mul(0x2545_f491_4f6c_dd1d));
         match catch_unwind(AssertUnwindSafe(|| property(&mut random))) {
             Ok(true) => taken += 1,
             Ok(false) => refused += 1,
             Err(panic) => {
-                eprintln!("{name}: input {number} of seed {} failed (LASTGOOD_FUZZ_SEED={})", plan.seed, plan.seed);
+                eprintln!(
+                    "{name} failed; to try that input again: LASTGOOD_FUZZ_SEED={} LASTGOOD_FUZZ_NUMBER={number}",
+                    plan.seed
+                );
                 resume_unwind(panic);
             }
         }
     }
-    println!("{name}: {} executions, {taken} taken, {refused} refused, seed {}", plan.runs, plan.seed);
+    let told = format!("{name}: {} executions, {taken} taken, {refused} refused, seed {}\n", taken + refused, plan.seed);
+    let _ = std::io::stderr().write_all(told.as_bytes());
     assert!(
-        taken > 0 && refused > 0,
+        plan.only.is_some() || (taken > 0 && refused > 0),
         "{name}: {taken} inputs were taken and {refused} refused: the corpus or the mutators are blind"
     );
 }

@@ -149,3 +149,12 @@ fn what_a_second_guard_makes_good_breaks_nothing() {
         }
     }
 }
+
+#[test]
+fn a_failure_repeats_itself() {
+    let (_, seed) = known(Sabotage::SentTwice);
+    let [one, two] = [(), ()].map(|()| run_with(seed, Some(Sabotage::SentTwice), true));
+    assert!(one.violation.is_some(), "seed {seed} shows it");
+    let told = |report: &Report| report.violation.as_ref().map(|violation| (violation.invariant, violation.detail.clone()));
+    assert_eq!((told(&one), one.events, one.digest), (told(&two), two.events, two.digest));
+}

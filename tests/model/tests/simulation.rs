@@ -5,6 +5,8 @@
 //! promise, the last events and the command that replays it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,7 +33,7 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 fn replay(seed: u64) -> String {
-    format!("LASTGOOD_SEED={seed} cargo test -p model --test simulation -- --nocapture the_promises_hold")
+    format!("LASTGOOD_SEED={seed} cargo test --workspace --test simulation -- --nocapture the_promises_hold")
 }
 
 fn failure(report: &Report) -> String {
@@ -99,13 +101,14 @@ fn run_many(from: u64, more: impl Fn(u64) -> bool + Sync) -> Total {
     total.into_inner().expect("no thread has panicked")
 }
 
+/// Prints also where the test harness captures what a test prints.
 fn show(total: &Total, took: Duration) {
-    println!("{} seeds, {} virtual hours, in {took:.1?}", total.seeds, total.seconds / 3600);
-    println!("incidents by outcome: {:?}", total.outcomes);
-    println!("what happened:");
+    let mut text = format!("{} seeds, {} virtual hours, in {took:.1?}\n", total.seeds, total.seconds / 3600);
+    let _ = writeln!(text, "incidents by outcome: {:?}\nwhat happened:", total.outcomes);
     for (kind, count) in &total.counts {
-        println!("  {kind:<28} {count}");
+        let _ = writeln!(text, "  {kind:<28} {count}");
     }
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Desk {
     ) -> Result<(), Undelivered> {
         let what = format!("copy {index} of {} over {}", notice.request.reason, channel.name());
         let result = self.persistence.persist(&what, budget, || channel.copy(&notice, index)).await;
-        if let Err(error @ Undelivered::GaveUp { .. }) = &result {
+        if let Err(error @ (Undelivered::GaveUp { .. } | Undelivered::Refused { .. })) = &result {
             tracing::error!(channel = channel.name(), index, %error, "a copy could not be delivered");
             metrics::counter!("lastgood_notification_copies_failed_total", "channel" => channel.name()).increment(1);
         }

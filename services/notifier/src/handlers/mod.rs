@@ -20,6 +20,7 @@ use chassis::clock::Clock;
 use contracts::IncidentSubject;
 use jiff::Timestamp;
 use lastgood_core::incident::{Command, Recorded};
+use tokio::sync::Semaphore;
 
 use crate::channels::{Channel, Chat};
 use crate::deliver::{Persistence, Undelivered};
@@ -51,7 +52,12 @@ pub struct Desk {
     pub clock: Arc<dyn Clock>,
     /// The tries.
     pub persistence: Persistence,
+    /// How many pages that no channel took may be kept in hand.
+    pub owed: Semaphore,
 }
+
+/// Pages that are kept in hand while no channel answers; with more, the others are given up, so that there are hands left for what comes.
+pub const OWED: usize = 128;
 
 impl Desk {
     async fn story(&self, subject: &IncidentSubject, at_least: u64) -> Result<Story, HandleError> {

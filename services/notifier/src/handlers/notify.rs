@@ -1,56 +1,95 @@
 //! `notification_requested`: tells the audience over the channel that fits, else over the fallback, and records which it was.
 //!
 //! Guarantees: what is answered in the log is not sent again; every request ends in `OnCallNotified`, `Escalated` or
-//! `NotificationFailed`; giving up is never silent (error in the log, `lastgood_notifications_failed_total`). Must not: page for news.
+//! `NotificationFailed`; giving up is never silent (error in the log, `lastgood_notifications_failed_total`). A page that no channel took is
+//! recorded, so that nothing waits for it, and kept in hand: it is told when a channel answers again, within a day. Must not: page for news.
 
 use std::time::Duration;
 
 use chassis::bus::HandleError;
 use contracts::v1::NotificationFailed;
 use contracts::{FailureReason, IncidentSubject, v1::Urgency};
+use jiff::SignedDuration;
 use lastgood_core::incident::Command;
 
 use super::{Desk, stopping};
 use crate::channels::{Channel, Notice};
 use crate::deliver::Undelivered;
 use crate::rules::{audience_label, route};
-use crate::story::{Request, Story};
+use crate::story::{Answer, Request, Story};
 
 /// The least time for tries, also of a request that is old already (the notifier was away).
 const LEAST: Duration = Duration::from_mins(1);
+/// How long a page that no channel took is tried on.
+const OWED_FOR: SignedDuration = SignedDuration::from_hours(24);
 /// How often the log is looked at for the thread that is being opened.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Why nobody was told.
+struct Failure {
+    error: String,
+    /// Whether a later try may succeed.
+    may_pass: bool,
+}
 
 impl Desk {
     /// Answers the request at this place in the stream.
     pub async fn notify(&self, subject: &IncidentSubject, sequence: u64) -> Result<(), HandleError> {
-        let story = self.story(subject, sequence).await?;
-        // That its log can't be read is told also where the opening itself is what is damaged.
-        let known = |request: &&Request| story.opened_at.is_some() || request.reason == FailureReason::DeadLetter.code();
-        let Some(request) = story.request(sequence).filter(known) else {
-            tracing::error!(incident = %subject, sequence, "a request of an incident that was never opened; left alone");
-            metrics::counter!("lastgood_orphans_total", "service" => "notifier").increment(1);
-            return Ok(());
-        };
-        if story.is_answered(request) {
-            return Ok(());
+        let mut kept = None;
+        loop {
+            let story = self.story(subject, sequence).await?;
+            // That its log can't be read is told also where the opening itself is what is damaged.
+            let known = |request: &&Request| story.opened_at.is_some() || request.reason == FailureReason::DeadLetter.code();
+            let Some(request) = story.request(sequence).filter(known) else {
+                tracing::error!(incident = %subject, sequence, "a request of an incident that was never opened; left alone");
+                metrics::counter!("lastgood_orphans_total", "service" => "notifier").increment(1);
+                return Ok(());
+            };
+            if story.answer(request).is_some_and(|answer| answer != Answer::Owed || self.is_too_old(request)) {
+                return Ok(());
+            }
+            let Err(failure) = self.answer(&story, request).await? else { return Ok(()) };
+            if kept.is_none() && failure.may_pass && request.urgency == Urgency::Page && !self.is_too_old(request) {
+                kept = self.owed.try_acquire().ok();
+            }
+            let (audience, reason, owed) = (request.audience.into(), request.reason.clone(), kept.is_some());
+            let failed = NotificationFailed { audience, reason, error: failure.error, owed };
+            self.log.record(subject, sequence, &Command::RecordUndelivered(failed)).await?;
+            if !failure.may_pass || kept.is_none() {
+                return Ok(());
+            }
+            tracing::error!(incident = %subject, reason = request.reason, "nobody could be told; the page is kept and tried again");
+            if self.persistence.pause(self.give_up_after).await {
+                return Err(stopping());
+            }
         }
+    }
+
+    fn is_too_old(&self, request: &Request) -> bool {
+        self.clock.now().duration_since(request.at) > OWED_FOR
+    }
+
+    /// Tells the audience over one channel after the other, and records where it got through.
+    async fn answer(&self, story: &Story, request: &Request) -> Result<Result<(), Failure>, HandleError> {
         let channels = self.channels();
         let route = route(&channels, self.fallback, request);
         let mut errors = Vec::new();
+        let mut may_pass = false;
         for channel in &route {
             let instead_of = route.first().map(|first| first.name()).filter(|first| *first != channel.name());
-            match self.send(*channel, &story, request, instead_of).await? {
-                Ok((channel, dedup_key)) => return self.delivered(subject, request, channel, dedup_key).await,
-                Err(error) => errors.push(error),
+            match self.send(*channel, story, request, instead_of).await? {
+                Ok((channel, dedup_key)) => return self.delivered(&story.subject, request, channel, dedup_key).await.map(Ok),
+                Err(failure) => {
+                    may_pass |= failure.may_pass;
+                    errors.push(failure.error);
+                }
             }
         }
         if route.is_empty() {
             errors.push("no channel is configured for this audience".to_owned());
             failed("none", request, "no channel is configured for this audience");
         }
-        let (audience, reason, error) = (request.audience.into(), request.reason.clone(), errors.join("; "));
-        self.log.record(subject, sequence, &Command::RecordUndelivered(NotificationFailed { audience, reason, error })).await
+        Ok(Err(Failure { error: errors.join("; "), may_pass }))
     }
 
     /// The channel's name and key when it went out; else why not.
@@ -60,7 +99,7 @@ impl Desk {
         story: &Story,
         request: &Request,
         instead_of: Option<&str>,
-    ) -> Result<Result<(&'static str, String), String>, HandleError> {
+    ) -> Result<Result<(&'static str, String), Failure>, HandleError> {
         let fresh = if channel.chat().is_some() { self.with_thread(story).await? } else { None };
         let notice = Notice { story: fresh.as_ref().unwrap_or(story), request, instead_of };
         let what = format!("{} over {}", request.reason, channel.name());
@@ -71,7 +110,8 @@ impl Desk {
             Err(Undelivered::Stopping) => Err(stopping()),
             Err(error) => {
                 failed(channel.name(), request, &error.to_string());
-                Ok(Err(format!("{}: {error}", channel.name())))
+                let may_pass = matches!(error, Undelivered::GaveUp { .. });
+                Ok(Err(Failure { error: format!("{}: {error}", channel.name()), may_pass }))
             }
         }
     }

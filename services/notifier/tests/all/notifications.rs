@@ -1,12 +1,15 @@
 //! Notifications over real HTTP to recording receivers: which channel, how often, and what is recorded.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::world::{ALL, NONE, With, World, inform, opened, page, request, with_thread, world, world_with};
+use chassis::bus::HandleError;
 use contracts::Fact;
 use contracts::v1::{self, Audience, Outcome, Urgency};
 use hmac::{Hmac, KeyInit, Mac};
+use testbed::wait::until;
 
 const PAGER: With = With { pagerduty: true, ..NONE };
 const CHAT: With = With { slack: true, ..NONE };
@@ -110,6 +113,50 @@ async fn when_all_fails_that_is_recorded_and_not_tried_again() {
     let Fact::NotificationFailed(failed) = last(&world) else { panic!("{:?}", last(&world)) };
     assert!(failed.error.contains("pagerduty: 400") && failed.error.contains("slack: 403"), "{}", failed.error);
     assert_eq!((world.pagerduty.received().len(), world.slack.received().len()), (1, 1));
+}
+
+/// A page that no channel takes, under way, once that is on the log.
+async fn owed(world: &World) -> tokio::task::JoinHandle<Result<(), HandleError>> {
+    world.pagerduty.go_down().await;
+    world.slack.go_down().await;
+    let sequence = asked(world, page());
+    let (desk, subject) = (Arc::clone(&world.desk), world.subject.clone());
+    let telling = tokio::spawn(async move { desk.notify(&subject, sequence).await });
+    let recorded = async || matches!(last(world), Fact::NotificationFailed(failed) if failed.owed).then_some(());
+    until("the page is on the log as owed", Duration::from_secs(20), recorded).await.unwrap();
+    telling
+}
+
+#[tokio::test]
+async fn a_page_that_no_channel_takes_is_told_when_one_answers_again() {
+    let world = world_with(PAGER_AND_CHAT, |config| config.give_up_after = Duration::from_secs(1)).await;
+    let telling = owed(&world).await;
+    world.pagerduty.come_back().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), telling).await.unwrap().unwrap().unwrap();
+    assert_eq!(world.pagerduty.pages()[0].triggers, 1);
+    assert!(matches!(last(&world), Fact::OnCallNotified(told) if told.channel == "pagerduty"));
+}
+
+#[tokio::test]
+async fn a_stop_hands_an_owed_page_back_and_the_next_notifier_tells_it() {
+    let world = world_with(PAGER_AND_CHAT, |config| config.give_up_after = Duration::from_secs(1)).await;
+    let telling = owed(&world).await;
+    world.stop.cancel();
+    assert!(telling.await.unwrap().is_err());
+    world.pagerduty.come_back().await.unwrap();
+    let sequence = world.log.all().len() as u64 - 1;
+    world.desk.notify(&world.subject, sequence).await.unwrap();
+    assert_eq!(world.pagerduty.pages()[0].triggers, 1);
+}
+
+#[tokio::test]
+async fn news_that_no_channel_takes_is_given_up() {
+    let world = world_with(CHAT, |config| config.give_up_after = Duration::from_secs(1)).await;
+    world.slack.go_down().await;
+    let sequence = asked(&world, inform());
+    world.desk.notify(&world.subject, sequence).await.unwrap();
+    let facts = world.log.all();
+    assert!(facts.iter().any(|fact| matches!(fact, Fact::NotificationFailed(failed) if !failed.owed)), "{facts:?}");
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ fn facts(text: &str) -> Vec<Fact> {
         v1::Superseded { what: text.into(), detail: text.into(), workload_generation: 1 }.into(),
         v1::OnCallNotified { reason: text.into(), channel: "pagerduty".into(), dedup_key: text.into() }.into(),
         v1::Escalated { reason: text.into(), channel: "pagerduty".into(), dedup_key: text.into() }.into(),
-        v1::NotificationFailed { audience: 1, reason: text.into(), error: text.into() }.into(),
+        v1::NotificationFailed { audience: 1, reason: text.into(), error: text.into(), owed: false }.into(),
         v1::PersonActed { action: 4, who: text.into(), via: text.into(), note: text.into() }.into(),
         v1::NotificationRequested { summary: text.into(), ..request(Audience::TeamLead, Urgency::Page, text) }.into(),
         v1::IncidentClosed { outcome: Outcome::Unresolved.into(), reason: text.into() }.into(),
@@ -161,4 +161,25 @@ fn a_page_says_what_a_person_needs() {
         assert_eq!(value, expected, "{body:#}");
     }
     assert!(details["diff"].as_str().unwrap().contains("+  image: web:1"));
+}
+
+#[test]
+fn a_runbook_is_linked_only_where_its_name_can_be_a_pages() {
+    let links = Notifier::default().links();
+    for hostile in
+        ["../../etc/passwd", "x|y>", "javascript:alert(1)", "a b", "A", "", "cooldown.md?x", "a\nb", "//evil.example/x"]
+    {
+        assert_eq!(links.runbook(hostile), None, "{hostile:?}");
+        let ask = v1::NotificationRequested {
+            runbook: hostile.into(),
+            ..request(Audience::OnCall, Urgency::Page, "failed.pods_not_ready")
+        };
+        let story = story(subject(), &[opened().into(), ask.into()]);
+        let notice = Notice { story: &story, request: &story.requests[0], instead_of: None };
+        let body = page::trigger(&notice, &links);
+        assert!(body["links"].as_array().is_some_and(Vec::is_empty), "{body:#}");
+        let body = body.to_string();
+        assert!(!body.contains("javascript:") && !body.contains("passwd") && !body.contains("evil.example"), "{body}");
+    }
+    assert!(links.runbook("cooldown").is_some_and(|link| link.ends_with("/runbooks/cooldown.md")));
 }

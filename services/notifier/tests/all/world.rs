@@ -134,6 +134,7 @@ pub(crate) async fn world_with(with: With, change: impl FnOnce(&mut Notifier)) -
         links: config.links(),
         give_up_after: config.give_up_after,
         persistence: Persistence::new(Ids::seeded(Arc::clone(&clock), 7), stop.clone()),
+        owed: tokio::sync::Semaphore::new(notifier::handlers::OWED),
         clock,
     });
     World { pagerduty, slack, webhook, log, desk, subject: subject(), stop }

@@ -215,7 +215,7 @@ fn ended_unseen(note: Note<'_>, heard: &Heard) -> bool {
 }
 
 /// When it ended. Clocks differ and jump: an end far in the future would make a repeat of every firing until then, and one before its
-/// beginning would make something new of the very firing that ended, when that is heard again.
+/// beginning something new of another replica's word for the firing that ended.
 fn ended_at(note: Note<'_>, heard: &Heard) -> Timestamp {
     let latest = note.heard_at.saturating_add(CLOCKS_DIFFER).unwrap_or(Timestamp::MAX);
     let told = contracts::time::from_proto(heard.alert.ends_at.as_ref()).unwrap_or(note.heard_at);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_ends_before_it_began() {
+    fn an_end_before_its_beginning_is_not_believed() {
         let note = Note { source: "rollout", heard_at: Timestamp::from_second(100).unwrap() };
         let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
         let ended = |began: i64, starts: i64, ends: i64| {

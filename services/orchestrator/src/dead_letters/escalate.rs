@@ -101,7 +101,7 @@ fn undelivered(letter: &DeadLetter) -> Option<NotificationFailed> {
     let (_, event_type) = IncidentSubject::parse(&letter.subject).ok()?;
     let Ok(Fact::NotificationRequested(request)) = Fact::decode(event_type, &letter.data) else { return None };
     let NotificationRequested { audience, reason, .. } = request;
-    Some(NotificationFailed { audience, reason, error: shortened(&letter.reason) })
+    Some(NotificationFailed { audience, reason, error: shortened(&letter.reason), owed: false })
 }
 
 fn detail(letter: &DeadLetter) -> String {

@@ -98,7 +98,7 @@ fn answer_to(state: &Incident, order: Order) -> Command {
     if matches!(order, Order::Told(_)) {
         return Command::RecordDelivery { audience, reason: key.1, channel: "chat".into(), dedup_key: String::new() };
     }
-    Command::RecordUndelivered(v1::NotificationFailed { audience: key.0, reason: key.1, error: String::new() })
+    Command::RecordUndelivered(v1::NotificationFailed { audience: key.0, reason: key.1, error: String::new(), owed: false })
 }
 
 /// As the executor makes it.

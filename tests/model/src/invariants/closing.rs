@@ -31,7 +31,7 @@ struct Notice {
     tellers: BTreeSet<String>,
     /// Whether it is on the log that it was told.
     recorded: bool,
-    /// Whether it was given up, over all channels.
+    /// Whether it was given up for good, over all channels: news, or what no provider will ever take.
     given_up: bool,
     /// Who has it in hand, and when that was last known.
     hands: BTreeMap<String, Timestamp>,
@@ -88,7 +88,7 @@ impl EverybodyIsTold {
                 return;
             }
             Fact::NotificationFailed(failed) => {
-                self.notices.entry((incident, failed.audience, failed.reason)).or_default().given_up = true;
+                self.notices.entry((incident, failed.audience, failed.reason)).or_default().given_up = !failed.owed;
                 return;
             }
             Fact::OnCallNotified(notified) => (Audience::OnCall, notified.reason),

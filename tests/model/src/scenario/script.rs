@@ -226,8 +226,9 @@ fn accidents(dice: &Dice, rough: f64, processes: &[Process], actions: &mut Vec<(
             1 => Action::NatsRestarts,
             2 => Action::ApiAway(length),
             3 => Action::ExpireWatches,
-            4 => Action::PagerAway(short),
-            5 => Action::ChatAway(short),
+            // Longer than both together are tried before a page is recorded as owed.
+            4 => Action::PagerAway(short * 5),
+            5 => Action::ChatAway(short * 5),
             6 => Action::PrometheusAway(length),
             7 => Action::PodsUnreachable(length),
             8 => Action::DamageFact(dice.pick::<&str>(Fact::EVENT_TYPES)),

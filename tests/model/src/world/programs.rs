@@ -119,6 +119,7 @@ impl Incarnation {
             give_up_after: settings.give_up_after,
             clock: Arc::clone(&self.clock),
             persistence: Persistence::new(self.ids.clone(), self.life.stopping()),
+            owed: tokio::sync::Semaphore::new(notifier::handlers::OWED),
         });
         notifying::start(bus, &desk, settings.edit_interval, &self.life);
     }

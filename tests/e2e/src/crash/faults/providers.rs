@@ -36,6 +36,32 @@ pub async fn providers_lose_their_answers() -> Result<()> {
     both(&Fault::LoseAnswer, 1).await
 }
 
+/// Away for longer than a page is tried over all channels: it is told when one of them is back.
+pub async fn providers_are_away() -> Result<()> {
+    let world = SmallWorld::start(options().with_env(&[("NOTIFIER__GIVE_UP_AFTER", "1s")])).await?;
+    let ran = async {
+        let (app, alarm) = never_proved(&world).await?;
+        tokio::join!(world.pagerduty.go_down(), world.slack.go_down(), world.webhook.go_down());
+        world.raise(&alarm).await?;
+        let incident = world.opens(&app, 0).await?;
+        fact(&world, &incident, "notification_failed").await?;
+        world.pagerduty.come_back().await?;
+        fact(&world, &incident, "on_call_notified").await?;
+        world.slack.come_back().await?;
+        world.webhook.come_back().await?;
+        let page = world.page(&incident, "on_call").await?;
+        world.acknowledge(&incident).await?;
+        fact(&world, &incident, "incident_closed").await?;
+        let left = Left { app, incident: Some(incident), alarms: vec![alarm] };
+        let ending = ends(&world, &left, Outcome::Halted).await?;
+        ensure!(world.pages(&page.dedup_key)[0].triggers == 1, "paged: {:?}", ending.told);
+        Ok(())
+    };
+    finish(&world, ran.await)?;
+    world.stop().await;
+    Ok(())
+}
+
 async fn both(fault: &Fault, times: usize) -> Result<()> {
     tokio::try_join!(paged(fault, times), informed(fault, times)).map(drop)
 }
