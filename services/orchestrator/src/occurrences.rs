@@ -1,8 +1,8 @@
 //! Occurrences: one continuous firing of one alert, and what a notification about it means.
 //!
 //! Guarantees: an occurrence that has its disposition never gets another; a firing that began before the last one ended is a repeat,
-//! whatever its `startsAt` says by then (it can move), and so is the very firing that ended. Must not: read or write; the last fact about a fingerprint is all it needs, and the
-//! disposition before it where that is an end.
+//! whatever its `startsAt` says by then (it can move), and so is the very firing that ended; an end from before an occurrence began is not
+//! its end. Must not: read or write; the last fact about a fingerprint is all it needs, and the disposition before it where that is an end.
 
 use contracts::{IncidentId, IncidentSubject, OccurrenceFact, v1};
 use jiff::{SignedDuration, Timestamp};
@@ -120,6 +120,8 @@ pub fn meaning(known: &Known, alert: &v1::Alert, heard_at: Timestamp) -> Meaning
     if alert.status() == v1::AlertStatus::Resolved {
         let ends_at = contracts::time::from_proto(alert.ends_at.as_ref()).unwrap_or(heard_at);
         return match (&known.disposition, known.ended_at) {
+            // An earlier firing's end, told late.
+            (Some(_), None) if known.began_at.is_some_and(|began_at| starts_at.max(ends_at) < began_at) => Meaning::Nothing,
             (Some(_), None) => Meaning::Ended(incident(), ends_at),
             (Some(_), Some(ended_at)) if starts_at <= ended_at || is_same => Meaning::Nothing,
             _ => Meaning::EndedUnseen(ends_at),
@@ -213,6 +215,9 @@ mod tests {
             (&open, firing(0), 30, "repeat"),
             (&open, firing(7), 30, "repeat"),
             (&open, resolved(0, 10), 11, "ended"),
+            (&open, resolved(-10, 10), 11, "ended"),
+            (&open, resolved(0, -5), 11, "ended"),
+            (&open, resolved(-10, -5), 11, "nothing"),
             (&over, resolved(0, 10), 12, "nothing"),
             (&over, firing(0), 11, "nothing"),
             (&over, firing(0), 30, "repeat"),
