@@ -186,7 +186,12 @@ impl Bus {
             let stale = || ReadError::Stale { filter: filter.to_owned(), reached, wanted };
             pause = again(pause, deadline).await.ok_or_else(stale)?;
             let next = reached.max(from.saturating_sub(1)) + 1;
-            messages.extend(self.read_once(stream, filter, next, deadline).await?);
+            match self.read_once(stream, filter, next, deadline).await {
+                Ok(more) => messages.extend(more),
+                // Cut off while it asked once more: what was not there in time is what matters.
+                Err(ReadError::Unavailable(_)) if Instant::now() >= deadline => return Err(stale()),
+                Err(error) => return Err(error),
+            }
         }
     }
 
