@@ -208,7 +208,7 @@ mod tests {
     fn a_notification_means_what_the_facts_before_it_make_of_it() {
         let dismissed = || OccurrenceFact::from(v1::OccurrenceDismissed { starts_at: proto(0), ..Default::default() });
         let (none, open, over) = (Known::default(), fold(&[opened()]), fold(&[opened(), ended(10)]));
-        let told_early = fold(&[opened(), ended(-5)]);
+        let told_early = fold(&[opened(), ended(-1)]);
         for (known, alert, heard, expected) in [
             (&none, firing(0), 1, "new"),
             (&none, resolved(0, 5), 6, "unseen"),
@@ -222,7 +222,8 @@ mod tests {
             (&over, firing(0), 11, "nothing"),
             (&over, firing(0), 30, "repeat"),
             (&over, firing(11), 12, "new"),
-            (&told_early, firing(0), 1, "nothing"),
+            (&told_early, firing(0), 0, "nothing"),
+            (&told_early, firing(0), 9, "repeat"),
             (&told_early, resolved(0, 9), 10, "nothing"),
             (&told_early, firing(1), 2, "new"),
             (&told_early, resolved(1, 9), 10, "unseen"),
