@@ -22,7 +22,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// tests/model/optimised.toml` 0.4 s.
 const SEEDS: u64 = 60;
 /// Seeds with `LASTGOOD_DEPTH=deep`.
-const DEEP: u64 = 2_000;
+const DEEP: u64 = 5_000;
 /// Events shown of a failed run.
 const SHOWN: usize = 60;
 /// A line of progress after so many seeds.
