@@ -1,7 +1,8 @@
-//! Every service killed right before and right after each fact that it appends, on every way that an incident can take.
+//! Every service killed right before and right after each fact is appended, by itself or by another, on every way that an incident can take.
 //!
-//! What is killed where is read off the logs of the undisturbed runs, which come first. `LASTGOOD_DEPTH=deep` kills at every append of every
-//! way; otherwise each service at each of its event types once. A filter that begins with a way's name runs only that way.
+//! What is killed where is read off the logs of the undisturbed runs, which come first. `LASTGOOD_DEPTH=deep` kills every service at every
+//! append of every way; otherwise each service at each of its event types once, and one of the others there, in turn. A filter that begins with
+//! a way's name runs only that way, in full.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! One incident's way from the log into the archive.
+//! Incidents' way from the log into the archive, some together.
 //!
 //! Guarantees: read, checked, stored, read back, and only then purged, by sequence, so that what is appended meanwhile is not taken away
 //! unread. Cut off after any of these steps, the same again leads to the same end. Must not: purge what it has not read back.
@@ -11,32 +11,82 @@ use futures::{StreamExt, TryStreamExt, stream};
 use lastgood_core::incident::{Incident, Recorded, evolve};
 
 use super::rules::{self, Stays};
+use super::volume::{self, Leaving};
 use super::{Archivist, Look, RoundError, record};
 
+/// Incidents read, and purged, at the same time.
+const AT_ONCE: usize = 4;
 /// Fingerprints looked at at the same time.
 const READS: usize = 16;
 /// How often late words that come in between are archived as well.
 const LATE: usize = 3;
 
+/// What became of some incidents.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// So many are in the archive, and no longer on the log.
+    pub(super) archived: usize,
+    /// These stay, and why.
+    pub(super) stayed: Vec<(IncidentSubject, Stays)>,
+    /// With these something failed; all is as before and can be tried again.
+    pub(super) failed: Vec<(Vec<IncidentSubject>, RoundError)>,
+}
+
 impl Archivist {
-    /// Archives one incident; why it stays, where it does.
-    pub(super) async fn archive_incident(&self, subject: &IncidentSubject, look: &Look) -> Result<Option<Stays>, RoundError> {
+    /// Archives these incidents, as far as they may go.
+    pub(super) async fn archive_incidents(&self, subjects: &[IncidentSubject], look: &Look) -> Told {
+        let (mut told, mut pending) = (Told::default(), subjects.to_vec());
         for _ in 0..LATE {
-            let messages = match self.may_go(subject, look).await? {
-                Ok(messages) => messages,
-                Err(stays) => return Ok(Some(stays)),
-            };
-            let Some(last) = messages.last().map(|message| message.sequence) else { return Ok(None) };
-            let archived = self.archive.store(subject, &messages).await?;
-            if !has_opening(&archived) {
-                return Ok(Some(Stays::Headless));
+            let looking = pending.drain(..).map(|subject| async move { (self.may_go(&subject, look).await, subject) });
+            let looked: Vec<_> = stream::iter(looking).buffered(AT_ONCE).collect().await;
+            let mut leaving = Vec::new();
+            for (result, subject) in looked {
+                match result {
+                    Ok(Ok(messages)) if messages.is_empty() => told.archived += 1,
+                    Ok(Ok(messages)) => leaving.push(Leaving { subject, messages }),
+                    Ok(Err(stays)) => told.stayed.push((subject, stays)),
+                    Err(error) => told.failed.push((vec![subject], error)),
+                }
             }
-            self.take_away(subject, last).await?;
-            if self.engine.bus.last(streams::INCIDENTS, &subject.filter()).await?.is_none() {
-                return Ok(None);
+            pending = self.move_over(leaving, &mut told).await;
+            if pending.is_empty() {
+                return told;
             }
         }
-        Ok(Some(Stays::Young))
+        told.stayed.extend(pending.into_iter().map(|subject| (subject, Stays::Young)));
+        told
+    }
+
+    /// Stores these incidents and takes them off the log; those of which a late word is left there.
+    async fn move_over(&self, leaving: Vec<Leaving>, told: &mut Told) -> Vec<IncidentSubject> {
+        let archived = match self.archive.store(&leaving).await {
+            Ok(archived) => archived,
+            Err(error) => {
+                told.failed.push((leaving.into_iter().map(|leaving| leaving.subject).collect(), error.into()));
+                return Vec::new();
+            }
+        };
+        let (whole, headless): (Vec<_>, Vec<_>) =
+            leaving.into_iter().partition(|leaving| archived.get(&leaving.subject.incident).is_some_and(has_opening));
+        told.stayed.extend(headless.into_iter().map(|leaving| (leaving.subject, Stays::Headless)));
+        let going = whole.into_iter().map(|leaving| async move { (self.leave(&leaving).await, leaving.subject) });
+        let mut left = Vec::new();
+        let mut gone = stream::iter(going).buffer_unordered(AT_ONCE);
+        while let Some((result, subject)) = gone.next().await {
+            match result {
+                Ok(true) => told.archived += 1,
+                Ok(false) => left.push(subject),
+                Err(error) => told.failed.push((vec![subject], error)),
+            }
+        }
+        left
+    }
+
+    /// Takes an archived incident off the log; whether nothing of it is left there.
+    async fn leave(&self, leaving: &Leaving) -> Result<bool, RoundError> {
+        let subject = &leaving.subject;
+        self.take_away(subject, leaving.messages.iter().map(|message| message.sequence).max().unwrap_or(0)).await?;
+        Ok(self.engine.bus.last(streams::INCIDENTS, &subject.filter()).await?.is_none())
     }
 
     /// Purges an incident's facts up to this sequence. They are archived.
@@ -64,7 +114,7 @@ impl Archivist {
         if incident.opened.is_none() {
             // The rest of a purge that was cut off: what was archived before it tells the whole.
             let Some(archived) = self.archive.read(subject.incident).await? else { return Ok(Err(Stays::Headless)) };
-            let Ok(whole) = record::fold(&record::merged(subject, Some(&archived), &messages)) else {
+            let Ok(whole) = record::fold(&volume::merged(subject, Some(&archived), &messages)) else {
                 return Ok(Err(Stays::Unreadable));
             };
             incident = whole;

@@ -1,14 +1,15 @@
 //! Archiving: closed incidents leave the log for an object store, and occurrences that are over are forgotten, so that the log holds what
 //! decisions need and nothing grows with the years (`runbooks/decisions/0008`).
 //!
-//! `rules` says what may go (pure), `record` keeps archived incidents, `incident` archives one, `forget` takes occurrences away. Guarantees:
-//! an incident is purged only after its archived form was read back; every step may be repeated, cut off anywhere, and done by several
+//! `rules` says what may go and `volume` where to (both pure), `record` keeps archived incidents, `incident` archives some, `forget` takes
+//! occurrences away. Guarantees: an incident is purged only after its archived form was read back; every step may be repeated, cut off anywhere, and done by several
 //! replicas at once. Must not: touch anything open, or anything that a decision or a consumer may still read.
 
 mod forget;
 mod incident;
 mod record;
 pub mod rules;
+pub mod volume;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,17 +18,16 @@ use std::time::Duration;
 use chassis::bus::{ConsumerState, HandleError, ReadError};
 use contracts::IncidentSubject;
 use contracts::subjects::{self, streams};
-use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::decision::Engine;
 use rules::{Limits, Stays};
 
-pub use record::{Archive, ArchiveError, FoldError, facts, fold, merged};
+pub use record::{Archive, ArchiveError, FoldError, facts, fold};
 
-/// Incidents archived at the same time.
-const AT_ONCE: usize = 4;
+/// Incidents archived together: a volume is written once for all of them.
+const TOGETHER: usize = 64;
 /// The longest pause after a round that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
 
@@ -190,21 +190,21 @@ impl Archivist {
         let next = old.last().filter(|_| more && old.len() == page.len()).map(|last| last.sequence + 1);
         let subjects: Vec<IncidentSubject> =
             old.iter().filter_map(|closing| Some(IncidentSubject::parse(&closing.subject).ok()?.0)).collect();
-        let archiving = subjects.into_iter().map(|subject| async move { (self.archive_incident(&subject, look).await, subject) });
-        let mut results = stream::iter(archiving).buffer_unordered(AT_ONCE);
         let mut round = Round::default();
-        while let Some((result, subject)) = results.next().await {
-            match result {
-                Ok(None) => round.archived += 1,
-                Ok(Some(stays)) => {
-                    note(&subject, &stays);
-                    *round.stayed.entry(stays.label()).or_default() += 1;
+        for some in subjects.chunks(TOGETHER) {
+            let told = self.archive_incidents(some, look).await;
+            round.archived += told.archived;
+            for (subject, stays) in told.stayed {
+                note(&subject, &stays);
+                *round.stayed.entry(stays.label()).or_default() += 1;
+            }
+            for (subjects, error) in told.failed {
+                if error.is_outage() {
+                    return Err(error);
                 }
-                Err(error) if error.is_outage() => return Err(error),
-                Err(error) => {
-                    tracing::error!(incident = %subject, error = chain(&error), "it can't be archived; it stays on the log");
-                    *round.stayed.entry("failed").or_default() += 1;
-                }
+                let incidents = subjects.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                tracing::error!(incidents, error = chain(&error), "these can't be archived; they stay on the log");
+                *round.stayed.entry("failed").or_default() += subjects.len();
             }
         }
         metrics::counter!("lastgood_incidents_archived_total").increment(round.archived as u64);

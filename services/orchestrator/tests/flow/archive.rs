@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use chassis::bus::Stored;
 use contracts::subjects::{self, streams};
 use contracts::{Fact, IncidentSubject, v1};
 use lastgood_core::incident::Phase;
+use orchestrator::archive::volume::{self, Leaving};
 use orchestrator::archive::{self, Archivist, Round};
 use orchestrator::config::Settings;
 use serde_json::json;
@@ -93,7 +95,7 @@ async fn closed_incidents_leave_the_log_and_read_back_whole() -> anyhow::Result<
     assert!(archivist.archive().read(newest.incident).await?.is_none());
     // A client that knows nothing of lastgood reads it too.
     let context = async_nats::jetstream::new(async_nats::connect(world.nats.url()).await?);
-    let mut object = context.get_object_store(streams::ARCHIVE_BUCKET).await?.get(old.incident.to_string()).await?;
+    let mut object = context.get_object_store(streams::ARCHIVE_BUCKET).await?.get(volume::name(old.incident, 0)).await?;
     let mut bytes = Vec::new();
     tokio::io::AsyncReadExt::read_to_end(&mut object, &mut bytes).await?;
     assert!(!bytes.is_empty(), "its digest was checked by the client");
@@ -112,18 +114,21 @@ async fn cut_off_anywhere_it_goes_on_to_the_same_end() -> anyhow::Result<()> {
     let bus = &world.engine.bus;
     let messages = async |subject: &IncidentSubject| bus.read(streams::INCIDENTS, &subject.filter(), 1, None).await;
     // The first: stored and not purged.
-    archivist.archive().store(&incidents[0], &messages(&incidents[0]).await?).await?;
+    let store = async |subject: &IncidentSubject, messages: &[Stored]| {
+        archivist.archive().store(&[Leaving { subject: subject.clone(), messages: messages.to_vec() }]).await
+    };
+    store(&incidents[0], &messages(&incidents[0]).await?).await?;
     // The second: its purge cut off after the opening.
     let second = messages(&incidents[1]).await?;
-    archivist.archive().store(&incidents[1], &second).await?;
+    store(&incidents[1], &second).await?;
     archivist.take_away(&incidents[1], second[0].sequence).await?;
     assert_eq!(world.on_log(&incidents[1]).await?, 1);
     // The third: another replica archived it with a late word that this one has not read.
     let (third, late) = (messages(&incidents[2]).await?, Fact::from(v1::Announced::default()));
     let expected = world.engine.incidents.expected(&world.workload("web")).await?;
     world.engine.incidents.append(&incidents[2], expected, &[late]).await?;
-    archivist.archive().store(&incidents[2], &messages(&incidents[2]).await?).await?;
-    archivist.archive().store(&incidents[2], &third).await?;
+    store(&incidents[2], &messages(&incidents[2]).await?).await?;
+    store(&incidents[2], &third).await?;
     world.write("web", "f5", &[closed()]).await?;
 
     let round = world.rounds(&archivist).await?;

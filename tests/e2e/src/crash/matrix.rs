@@ -1,12 +1,14 @@
-//! The kills, made of the undisturbed runs' logs: every append of every service, before and after.
+//! The kills, made of the undisturbed runs' logs: each service, right before and right after each append.
 //!
-//! Guarantees: an append is known again by its writer, one of its event types and its number; with `LASTGOOD_DEPTH=deep` all appends of all
-//! ways are taken, otherwise each (service, event type) once. Must not: name an event type by hand.
+//! Guarantees: an append is known again by its writer, one of its event types and its number; with `LASTGOOD_DEPTH=deep` every service is killed
+//! on both sides of all appends of all ways, otherwise the writer on both sides of each (service, event type), and one of the others, in
+//! turn, on one side. Must not: name an event type by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use testbed::journal::Entry;
 use testbed::proxy::nats::{Moment, Trap, event_type};
+use testbed::world::SERVICES;
 
 use super::courses::Course;
 
@@ -38,16 +40,25 @@ pub struct Kill {
     pub append: Append,
     /// On which side of it.
     pub moment: Moment,
+    /// Who is killed: the one who wrote it, or one who may wait for it, or be busy with what came before.
+    pub victim: String,
 }
 
 impl Kill {
+    /// Whether the append's own writer is killed.
+    #[must_use]
+    pub fn is_of_writer(&self) -> bool {
+        self.victim == self.append.service
+    }
+
     /// Its name in the test's output.
     #[must_use]
     pub fn name(&self) -> String {
         let Append { service, event, nth, .. } = &self.append;
         let nth = if *nth == 1 { String::new() } else { format!("#{nth}") };
         let moment = if self.moment == Moment::Before { "before" } else { "after" };
-        format!("{}::{service}::{event}{nth}::{moment}", self.course.name)
+        let other = if self.is_of_writer() { String::new() } else { format!("::{}", self.victim) };
+        format!("{}::{service}::{event}{nth}::{moment}{other}", self.course.name)
     }
 
     /// What to tell the proxy.
@@ -87,13 +98,22 @@ pub fn appends(log: &[Entry]) -> Vec<Append> {
 pub fn kills(runs: &[(Course, Vec<Append>)], deep: bool) -> (Vec<Kill>, BTreeSet<(String, String)>) {
     let mut covered = BTreeSet::new();
     let mut kills = Vec::new();
+    let both = [Moment::Before, Moment::After];
     for (course, appends) in runs {
         // What the ledger's watch sees in one look, and so appends at once, differs from run to run: only its first ones are sure to come.
         for append in appends.iter().filter(|append| append.nth == 1 || !append.of_ledger()) {
             let keys: BTreeSet<_> = append.events.iter().map(|event| (append.service.clone(), event.clone())).collect();
             if deep || !keys.is_subset(&covered) {
-                let both = [Moment::Before, Moment::After];
-                kills.extend(both.map(|moment| Kill { course: *course, append: append.clone(), moment }));
+                let kill =
+                    |victim: &str, moment| Kill { course: *course, append: append.clone(), moment, victim: victim.to_owned() };
+                kills.extend(both.map(|moment| kill(&append.service, moment)));
+                let others: Vec<_> = SERVICES.into_iter().filter(|service| *service != append.service).collect();
+                let turn = kills.len() / 3;
+                if deep {
+                    kills.extend(others.iter().flat_map(|other| both.map(|moment| kill(other, moment))));
+                } else {
+                    kills.push(kill(others[turn % others.len()], both[turn / others.len() % 2]));
+                }
             }
             covered.extend(keys);
         }

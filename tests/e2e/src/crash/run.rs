@@ -52,20 +52,24 @@ pub async fn good_ending() -> Result<Ending> {
 /// Runs a way with a kill in it, and compares.
 pub async fn killed(kill: &Kill, undisturbed: &Ending) -> Result<()> {
     let world = SmallWorld::start(kill.course.options()).await?;
-    let service = kill.append.service.as_str();
+    let victim = kill.victim.as_str();
     let ran = async {
-        let proxy = world.of(service)?.nats()?;
+        let proxy = world.of(&kill.append.service)?.nats()?;
         proxy.arm(kill.trap());
         let killing = async {
             proxy.sprung(PATIENCE).await?;
-            world.of(service)?.service.kill().await?;
+            world.of(victim)?.service.kill().await?;
+            if !kill.is_of_writer() {
+                // Who wrote it goes on at once, while the other one is away.
+                proxy.proxy().release();
+            }
             tokio::time::sleep(AWAY).await;
-            world.of(service)?.service.restart().await?;
+            world.of(victim)?.service.restart().await?;
             anyhow::Ok(())
         };
         let (left, ()) = tokio::try_join!((kill.course.script)(&world), killing)?;
         let ending = end(&world, &left).await?;
-        let differences = ending.differences(undisturbed, service);
+        let differences = ending.differences(undisturbed, victim);
         ensure!(differences.is_empty(), "the end is another one:\n  {}", differences.join("\n  "));
         Ok(())
     };
