@@ -36,6 +36,7 @@ pub fn script(seed: u64) -> Script {
     people(&dice, &mut actions);
     if rough > 0.0 {
         accidents(&dice, rough, &processes, &mut actions);
+        clocks(&Dice::of(seed, "clocks"), &processes, &mut actions);
     }
     // Stable: what falls on the same instant keeps its order.
     actions.sort_by_key(|(at, _)| *at);
@@ -243,5 +244,24 @@ fn accidents(dice: &Dice, rough: f64, processes: &[Process], actions: &mut Vec<(
     if dice.chance(0.25) {
         let skew = i64::try_from(dice.between(0, 8_000)).unwrap_or_default() - 4_000;
         actions.push((dice.between(20_000, last), Action::Jump(dice.pick(processes).name.clone(), skew)));
+    }
+}
+
+/// Hosts whose clocks were never right, and clocks that are set while somebody works, some of them put right again.
+fn clocks(dice: &Dice, processes: &[Process], actions: &mut Vec<(u64, Action)>) {
+    let last = u64::try_from(UNREST.as_millis()).unwrap_or_default();
+    let off = |most: u64| i64::try_from(dice.between(0, 2 * most)).unwrap_or_default() - i64::try_from(most).unwrap_or_default();
+    if dice.chance(0.25) {
+        actions.extend(processes.iter().map(|process| (0, Action::Jump(process.name.clone(), off(2_000)))));
+    }
+    if dice.chance(0.2) {
+        for _ in 0..dice.between(1, 3) {
+            let (process, at) = (&dice.pick(processes).name, dice.between(20_000, last));
+            let most = *dice.pick(&[1_000, 10_000, 60_000, 600_000]);
+            actions.push((at, Action::Jump(process.clone(), off(most))));
+            if dice.chance(0.5) {
+                actions.push((at + dice.between(5_000, 60_000), Action::Jump(process.clone(), 0)));
+            }
+        }
     }
 }
