@@ -99,12 +99,25 @@ pub struct Archive {
     /// How often it is looked for what may go.
     #[serde(with = "duration")]
     pub every: Duration,
+    /// Bytes from which on a volume of the archive is full. A part of its format, and no configuration: for tests alone.
+    #[serde(skip, default = "volume_bytes")]
+    pub volume: usize,
+}
+
+fn volume_bytes() -> usize {
+    crate::archive::volume::FULL
 }
 
 impl Default for Archive {
     fn default() -> Self {
         let days = |count: u64| Duration::from_hours(24 * count);
-        Self { after: days(7), unresolved_after: days(30), keep: days(365), every: Duration::from_mins(10) }
+        Self {
+            after: days(7),
+            unresolved_after: days(30),
+            keep: days(365),
+            every: Duration::from_mins(10),
+            volume: volume_bytes(),
+        }
     }
 }
 

@@ -55,35 +55,36 @@ pub(crate) async fn run(incidents: u32) -> Result<Outcome> {
     let mut rows = Vec::new();
     let mut made = 0;
     for wanted in [0, incidents / 10, incidents] {
-        let nats = start(dir.path(), false).await?;
-        fill(&nats, made, wanted).await.with_context(|| format!("writing {wanted} incidents"))?;
+        fill(dir.path(), made, wanted).await.with_context(|| format!("writing {wanted} incidents"))?;
         made = wanted;
-        nats.kill().await?;
-        drop(nats);
         rows.push(measure(dir.path(), format!("{wanted} closed incidents on the log")).await?);
     }
-    let nats = start(dir.path(), true).await?;
-    let began = Instant::now();
-    let archived = archive(&nats, &cluster).await?;
-    let took = began.elapsed().as_secs_f64();
-    eprintln!("kept: {archived} archived in {took:.0} s");
-    ensure!(archived + u64::from(WORKLOADS) == u64::from(incidents), "{archived} of {incidents} were archived");
-    nats.kill().await?;
-    drop(nats);
-    rows.push(measure(dir.path(), format!("after archiving, {WORKLOADS} on the log")).await?);
+    let (mut archived, mut took) = (0, 0.0);
+    for wanted in [incidents, 2 * incidents] {
+        fill(dir.path(), made, wanted).await.with_context(|| format!("writing {wanted} incidents"))?;
+        made = wanted;
+        let nats = start(dir.path(), true).await?;
+        let began = Instant::now();
+        archived += archive(&nats, &cluster).await?;
+        took += began.elapsed().as_secs_f64();
+        eprintln!("kept: {archived} archived in {took:.0} s");
+        ensure!(archived + u64::from(WORKLOADS) == u64::from(wanted), "{archived} of {wanted} were archived");
+        nats.kill().await?;
+        drop(nats);
+        rows.push(measure(dir.path(), format!("{wanted}, of which {WORKLOADS} on the log, the others archived")).await?);
+    }
     cluster.stop().await;
     Ok(Outcome { text: text(&rows, archived, took), good: bounded(&rows) })
 }
 
-/// Archiving halves both at least; what is left is the archive itself.
+/// Archiving brings both down to a fifth at least, and twice as many incidents leave them there.
 fn bounded(rows: &[Row]) -> bool {
-    match rows {
-        [_, _, full, archived] => {
-            let halved = |of: fn(&Row) -> f64| of(archived) < of(full) / 2.0;
-            halved(|row| row.resident) && halved(|row| row.restart) && archived.messages < full.messages / 10
-        }
-        _ => false,
-    }
+    let [_, _, full, archived @ ..] = rows else { return false };
+    let fifth = |of: fn(&Row) -> f64| archived.iter().all(|row| of(row) < of(full) / 5.0);
+    archived.len() == 2
+        && fifth(|row| row.resident)
+        && fifth(|row| row.restart)
+        && archived.iter().all(|row| row.messages < full.messages / 10)
 }
 
 async fn start(dir: &Path, sync_always: bool) -> Result<Nats> {
@@ -151,9 +152,10 @@ async fn archive(nats: &Nats, cluster: &SimCluster) -> Result<u64> {
     }
 }
 
-/// Writes incidents number `from` to `to`.
-async fn fill(nats: &Nats, from: u32, to: u32) -> Result<()> {
-    let bus = bus(nats).await?;
+/// Writes incidents number `from` to `to`, without a flush each.
+async fn fill(dir: &Path, from: u32, to: u32) -> Result<()> {
+    let nats = start(dir, false).await?;
+    let bus = bus(&nats).await?;
     let context = jetstream::new(async_nats::connect(nats.url()).await?);
     let mut window: Vec<PublishAckFuture> = Vec::with_capacity(WINDOW);
     for number in from..to {
@@ -176,6 +178,7 @@ async fn fill(nats: &Nats, from: u32, to: u32) -> Result<()> {
         }
     }
     try_join_all(window.drain(..).map(IntoFuture::into_future)).await.context("the acknowledgements")?;
+    nats.kill().await?;
     Ok(())
 }
 
@@ -279,7 +282,7 @@ fn text(rows: &[Row], archived: u64, took: f64) -> String {
         "## Kept incidents\n\nIncidents of 16 facts and 2 of their alert's each, over {WORKLOADS} workloads; resident (`VmRSS`) {} s after a \
          restart. Archived by the product's code, every write flushed: {archived} in {took:.0} s. What is left is bounded by the workloads \
          (the newest incident of each stays) and the incidents of the last `orchestrator.archive.after`; the archive is on the same server, \
-         two messages an incident, until `orchestrator.archive.keep`.\n\n{}",
+         many incidents in an object, until `orchestrator.archive.keep`.\n\n{}",
         IDLE.as_secs(),
         table::render(head, &cells.collect::<Vec<_>>())
     )

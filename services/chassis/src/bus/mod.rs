@@ -37,7 +37,7 @@ pub use connect::ConnectError;
 pub use consume::{ConsumerSpec, HandleError, Handler};
 pub use dead::{DeadLetterEntry, REDELIVERY_PREFIX, ReplayError, consumer_of};
 pub use delivery::Delivery;
-pub use objects::{BucketError, Object};
+pub use objects::{BucketError, Slot};
 pub(crate) use read::again;
 pub use read::{ReadError, Stored};
 pub use transport::{Connection, Outgoing, Subscription, Transport, TransportError};

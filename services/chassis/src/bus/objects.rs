@@ -1,7 +1,8 @@
 //! Object stores: buckets of named objects, in the layout that every NATS client reads (`nats object get BUCKET NAME`).
 //!
 //! Guarantees: an object is replaced only if it still is the one that the caller read ([`Bus::put_object`]), so that two writers never
-//! lose one another's; what is read is the leader's, complete, and has the digest that was written. Must not: know what is in an object.
+//! lose one another's; what is read is the leader's, complete, and has the digest that was written, also while others replace it.
+//! Must not: know what is in an object.
 
 use std::time::Duration;
 
@@ -19,13 +20,15 @@ use super::{AppendError, Bus, ConnectError, ReadError};
 
 /// Bytes a message of an object.
 const CHUNK: usize = 128 * 1024;
+/// How often an object is read again that was replaced while it was read.
+const REPLACED: usize = 5;
 
-/// An object as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Object {
-    /// Its content.
-    pub data: Bytes,
-    /// What replacing it expects: the sequence of its description.
+/// What a bucket holds under a name, as it was read.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// The object's content; `None` where there is none, or none any more.
+    pub data: Option<Bytes>,
+    /// What replacing it expects: the sequence of its description, also of a deleted one; 0 for none.
     pub revision: u64,
     /// Which chunks are its own.
     nuid: String,
@@ -98,44 +101,58 @@ impl Bus {
         self.measure(&stream_of(bucket)).await;
     }
 
-    /// An object; `None` when there is none of this name. One whose parts are missing or damaged is [`ReadError::Refused`].
-    pub async fn object(&self, bucket: &str, name: &str) -> Result<Option<Object>, ReadError> {
+    /// What there is of this name. An object whose parts are missing or damaged is [`ReadError::Refused`].
+    pub async fn object(&self, bucket: &str, name: &str) -> Result<Slot, ReadError> {
         let stream = stream_of(bucket);
-        let Some(description) = self.last(&stream, &description_of(bucket, name)).await? else { return Ok(None) };
         let damaged = |what: &str| ReadError::Refused(format!("object {name} of {bucket}: {what}"));
-        let info: Info = serde_json::from_slice(&description.data).map_err(|error| damaged(&error.to_string()))?;
-        if info.deleted {
-            return Ok(None);
+        let mut seen = 0;
+        for _ in 0..REPLACED {
+            let Some(description) = self.last(&stream, &description_of(bucket, name)).await? else { return Ok(Slot::default()) };
+            let revision = description.sequence;
+            if revision == seen {
+                return Err(damaged("its content is not what was stored"));
+            }
+            let info: Info = serde_json::from_slice(&description.data).map_err(|error| damaged(&error.to_string()))?;
+            if info.deleted {
+                return Ok(Slot { data: None, revision, nuid: info.nuid });
+            }
+            let chunks = self.read(&stream, &chunks_of(bucket, &info.nuid), 1, None).await?;
+            let data: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.data.iter().copied()).collect();
+            if data.len() == info.size && digest(&data) == info.digest {
+                return Ok(Slot { data: Some(data.into()), revision, nuid: info.nuid });
+            }
+            // Whoever replaced it meanwhile has taken its chunks away.
+            seen = revision;
         }
-        let chunks = self.read(&stream, &chunks_of(bucket, &info.nuid), 1, None).await?;
-        let data: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.data.iter().copied()).collect();
-        if data.len() != info.size || digest(&data) != info.digest {
-            return Err(damaged("its content is not what was stored"));
-        }
-        Ok(Some(Object { data: data.into(), revision: description.sequence, nuid: info.nuid }))
+        Err(ReadError::Unavailable(format!("object {name} of {bucket} is replaced faster than it can be read")))
     }
 
-    /// Stores an object in the place of the one that was read (`None`: there was none). [`AppendError::Lost`] when somebody else stored
-    /// one of this name since; then nothing has changed.
-    pub async fn put_object(&self, bucket: &str, name: &str, before: Option<&Object>, data: &[u8]) -> Result<(), AppendError> {
+    /// Stores an object in the place of what was read. [`AppendError::Lost`] when somebody else stored or deleted one of this name since;
+    /// then nothing has changed.
+    pub async fn put_object(&self, bucket: &str, name: &str, before: &Slot, data: &[u8]) -> Result<(), AppendError> {
         let nuid = self.ids().uuid().simple().to_string();
         let mut chunks = 0_u32;
         for chunk in data.chunks(CHUNK) {
-            self.store(chunks_of(bucket, &nuid), HeaderMap::new(), Bytes::copy_from_slice(chunk)).await?;
+            if let Err(error) = self.store(chunks_of(bucket, &nuid), HeaderMap::new(), Bytes::copy_from_slice(chunk)).await {
+                self.forget_chunks(bucket, &nuid).await;
+                return Err(error);
+            }
             chunks += 1;
         }
-        let described = self.describe(bucket, name, before.map_or(0, |before| before.revision), &nuid, chunks, data).await;
-        let forgotten = match &described {
-            Ok(()) => before.map(|before| before.nuid.clone()),
-            Err(AppendError::Lost) => Some(nuid),
+        let described = self.describe(bucket, name, before.revision, &nuid, chunks, data).await;
+        match &described {
+            Ok(()) if before.nuid.is_empty() => {}
+            Ok(()) => self.forget_chunks(bucket, &before.nuid).await,
+            Err(AppendError::Lost) => self.forget_chunks(bucket, &nuid).await,
             // It may have been stored all the same: whoever asks again sees it.
-            Err(_) => None,
-        };
-        if let Some(nuid) = forgotten {
-            // Chunks that nothing names only take room until they are too old.
-            let _ = self.purge(&stream_of(bucket), &chunks_of(bucket, &nuid), u64::MAX).await;
+            Err(_) => {}
         }
         described
+    }
+
+    /// Takes away chunks that nothing names. Where that fails they only take room until they are too old.
+    async fn forget_chunks(&self, bucket: &str, nuid: &str) {
+        let _ = self.purge(&stream_of(bucket), &chunks_of(bucket, nuid), u64::MAX).await;
     }
 
     async fn describe(
@@ -159,8 +176,17 @@ impl Bus {
             .map_err(|error| AppendError::Unavailable(format!("the reply is not understood: {error}")))?;
         match ack.error {
             None => Ok(()),
-            Some(error) if WRONG_LAST.contains(&error.err_code) => Err(AppendError::Lost),
+            Some(error) if WRONG_LAST.contains(&error.err_code) => self.own_description(bucket, name, nuid).await,
             Some(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether what is described now is ours: then the description came to the server twice, and only its second coming was refused.
+    async fn own_description(&self, bucket: &str, name: &str, nuid: &str) -> Result<(), AppendError> {
+        match self.last(&stream_of(bucket), &description_of(bucket, name)).await {
+            Ok(Some(stored)) if serde_json::from_slice::<Info>(&stored.data).is_ok_and(|info| info.nuid == nuid) => Ok(()),
+            Ok(_) => Err(AppendError::Lost),
+            Err(error) => Err(AppendError::Unavailable(error.to_string())),
         }
     }
 }

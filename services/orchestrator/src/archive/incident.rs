@@ -37,21 +37,30 @@ impl Archivist {
     pub(super) async fn archive_incidents(&self, subjects: &[IncidentSubject], look: &Look) -> Told {
         let (mut told, mut pending) = (Told::default(), subjects.to_vec());
         for _ in 0..LATE {
-            let looking = pending.drain(..).map(|subject| async move { (self.may_go(&subject, look).await, subject) });
-            let looked: Vec<_> = stream::iter(looking).buffered(AT_ONCE).collect().await;
-            let mut leaving = Vec::new();
-            for (result, subject) in looked {
+            let looking = pending.into_iter().map(|subject| async move { (self.may_go(&subject, look).await, subject) });
+            let mut looked = stream::iter(looking).buffered(AT_ONCE);
+            let (mut leaving, mut bytes, mut late) = (Vec::new(), 0, Vec::new());
+            while let Some((result, subject)) = looked.next().await {
                 match result {
                     Ok(Ok(messages)) if messages.is_empty() => told.archived += 1,
-                    Ok(Ok(messages)) => leaving.push(Leaving { subject, messages }),
+                    Ok(Ok(messages)) => {
+                        bytes += messages.iter().map(|message| message.data.len()).sum::<usize>();
+                        leaving.push(Leaving { subject, messages });
+                    }
                     Ok(Err(stays)) => told.stayed.push((subject, stays)),
                     Err(error) => told.failed.push((vec![subject], error)),
                 }
+                if bytes >= volume::FULL {
+                    // Memory holds a volume or two, however long incidents are.
+                    bytes = 0;
+                    late.extend(self.move_over(std::mem::take(&mut leaving), &mut told).await);
+                }
             }
-            pending = self.move_over(leaving, &mut told).await;
-            if pending.is_empty() {
+            late.extend(self.move_over(leaving, &mut told).await);
+            if late.is_empty() {
                 return told;
             }
+            pending = late;
         }
         told.stayed.extend(pending.into_iter().map(|subject| (subject, Stays::Young)));
         told
@@ -59,15 +68,17 @@ impl Archivist {
 
     /// Stores these incidents and takes them off the log; those of which a late word is left there.
     async fn move_over(&self, leaving: Vec<Leaving>, told: &mut Told) -> Vec<IncidentSubject> {
-        let archived = match self.archive.store(&leaving).await {
-            Ok(archived) => archived,
-            Err(error) => {
-                told.failed.push((leaving.into_iter().map(|leaving| leaving.subject).collect(), error.into()));
+        let kept = match self.archive.store(&leaving).await {
+            Ok(kept) => kept,
+            Err(outage) => {
+                told.failed.push((leaving.into_iter().map(|leaving| leaving.subject).collect(), outage.into()));
                 return Vec::new();
             }
         };
+        told.failed.extend(kept.failed.into_iter().map(|(subjects, error)| (subjects, error.into())));
+        let stored = leaving.into_iter().filter(|leaving| kept.archived.contains_key(&leaving.subject.incident));
         let (whole, headless): (Vec<_>, Vec<_>) =
-            leaving.into_iter().partition(|leaving| archived.get(&leaving.subject.incident).is_some_and(has_opening));
+            stored.partition(|leaving| has_opening(&kept.archived[&leaving.subject.incident]));
         told.stayed.extend(headless.into_iter().map(|leaving| (leaving.subject, Stays::Headless)));
         let going = whole.into_iter().map(|leaving| async move { (self.leave(&leaving).await, leaving.subject) });
         let mut left = Vec::new();
@@ -106,6 +117,10 @@ impl Archivist {
             return Ok(Err(stays));
         }
         let messages = bus.read(streams::INCIDENTS, &subject.filter(), 1, None).await?;
+        if messages.is_empty() {
+            // Another replica was faster.
+            return Ok(Ok(messages));
+        }
         let all: Vec<_> = messages.iter().map(|message| (message.subject.as_str(), message.sequence)).collect();
         if let Some(stays) = rules::unhandled(&look.consumers, &all) {
             return Ok(Err(stays));

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::decision::Engine;
 use rules::{Limits, Stays};
 
-pub use record::{Archive, ArchiveError, FoldError, facts, fold};
+pub use record::{Archive, ArchiveError, FoldError, Kept, facts, fold};
 
 /// Incidents archived together: a volume is written once for all of them.
 const TOGETHER: usize = 64;
@@ -86,11 +86,9 @@ impl RoundError {
     const fn is_outage(&self) -> bool {
         use chassis::bus::AppendError;
         match self {
-            Self::Read(error) | Self::Archive(ArchiveError::Read(error)) => !matches!(error, ReadError::Refused(_)),
-            Self::Archive(ArchiveError::Store(error)) | Self::Purge(error) => {
-                matches!(error, AppendError::Unavailable(_) | AppendError::Full(_))
-            }
-            Self::Archive(ArchiveError::Damaged { .. } | ArchiveError::Incomplete(_)) => false,
+            Self::Read(error) => !matches!(error, ReadError::Refused(_)),
+            Self::Purge(error) => matches!(error, AppendError::Unavailable(_) | AppendError::Full(_)),
+            Self::Archive(error) => error.is_outage(),
             Self::Occurrence(error) => matches!(error, HandleError::RetryAfter { outage: true, .. }),
         }
     }
@@ -111,7 +109,8 @@ impl Archivist {
     /// With this engine.
     #[must_use]
     pub fn new(engine: Engine) -> Self {
-        Self { archive: Archive::new(engine.bus.clone()), engine, pass: Mutex::new(Pass::BEGIN) }
+        let archive = Archive::new(engine.bus.clone()).with_volumes_of(engine.settings.archive.volume);
+        Self { archive, engine, pass: Mutex::new(Pass::BEGIN) }
     }
 
     /// The archive, for reading it back.
@@ -188,8 +187,10 @@ impl Archivist {
         let (page, more) = self.engine.bus.page(streams::INCIDENTS, &closings, from).await?;
         let old: Vec<_> = page.iter().take_while(|closing| closing.at < look.limits.ended_before).collect();
         let next = old.last().filter(|_| more && old.len() == page.len()).map(|last| last.sequence + 1);
-        let subjects: Vec<IncidentSubject> =
+        let mut subjects: Vec<IncidentSubject> =
             old.iter().filter_map(|closing| Some(IncidentSubject::parse(&closing.subject).ok()?.0)).collect();
+        // Neighbours share volumes.
+        subjects.sort_by_key(|subject| subject.incident);
         let mut round = Round::default();
         for some in subjects.chunks(TOGETHER) {
             let told = self.archive_incidents(some, look).await;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use chassis::bus::{AppendError, Bus, Object, ReadError};
+use chassis::bus::{AppendError, Bus, ReadError, Slot};
 use contracts::subjects::streams;
 use contracts::v1::{ArchiveVolume, ArchivedIncident, ArchivedMessage};
 use contracts::{DecodeError, Fact, IncidentId, IncidentSubject, SubjectError};
@@ -26,7 +26,7 @@ pub enum ArchiveError {
     #[error(transparent)]
     Store(#[from] AppendError),
     /// The object is no volume.
-    #[error("the archive's volume {volume} does not decode: {reason}")]
+    #[error("the archive's volume {volume} is damaged: {reason}")]
     Damaged {
         /// Its name.
         volume: String,
@@ -36,6 +36,21 @@ pub enum ArchiveError {
     /// What was read back is not what was stored.
     #[error("the archive's volume {0} lacks what was just stored, or others store there all the time")]
     Incomplete(String),
+    /// With these incidents it could not be read any more.
+    #[error("the archive's volume {0} would become too large to be read back")]
+    TooLarge(String),
+}
+
+impl ArchiveError {
+    /// Whether everything else would fail now as well.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        match self {
+            Self::Read(error) => !matches!(error, ReadError::Refused(_)),
+            Self::Store(error) => matches!(error, AppendError::Unavailable(_) | AppendError::Full(_)),
+            Self::Damaged { .. } | Self::Incomplete(_) | Self::TooLarge(_) => false,
+        }
+    }
 }
 
 /// Why an archived incident can't be folded.
@@ -56,70 +71,109 @@ pub enum FoldError {
 #[derive(Debug, Clone)]
 pub struct Archive {
     bus: Bus,
+    full: usize,
+}
+
+/// What became of incidents that were to be archived.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// What the archive holds of each now, read back.
+    pub archived: BTreeMap<IncidentId, ArchivedIncident>,
+    /// These could not be stored, for what is wrong with their volume.
+    pub failed: Vec<(Vec<IncidentSubject>, ArchiveError)>,
 }
 
 impl Archive {
     /// On this bus.
     #[must_use]
     pub const fn new(bus: Bus) -> Self {
-        Self { bus }
+        Self { bus, full: volume::FULL }
+    }
+
+    /// With volumes that are full at another size, so that a test need not write megabytes.
+    #[must_use]
+    pub fn with_volumes_of(self, bytes: usize) -> Self {
+        Self { full: bytes, ..self }
     }
 
     /// An archived incident with all its messages; `None` when it was never archived, or is no longer kept.
     pub async fn read(&self, incident: IncidentId) -> Result<Option<ArchivedIncident>, ArchiveError> {
+        let mut damaged = None;
         for place in 0..volume::PLACES {
-            if let Some((volume, _)) = self.get(&volume::name(incident, place)).await?
-                && let Some(archived) = volume::find(&volume, incident)
-            {
-                return Ok(Some(archived.clone()));
+            match self.find(&volume::name(incident, place), incident).await {
+                Ok(None) => {}
+                Ok(archived) => return Ok(archived),
+                Err(error) if error.is_outage() => return Err(error),
+                // It may be whole in another volume.
+                Err(error) => damaged = Some(error),
             }
         }
-        Ok(None)
+        damaged.map_or(Ok(None), Err)
     }
 
-    async fn get(&self, name: &str) -> Result<Option<(ArchiveVolume, Object)>, ArchiveError> {
-        let Some(object) = self.bus.object(streams::ARCHIVE_BUCKET, name).await? else { return Ok(None) };
-        let damaged = |reason| ArchiveError::Damaged { volume: name.to_owned(), reason };
-        Ok(Some((volume::unpacked(&object.data).map_err(damaged)?, object)))
+    async fn find(&self, name: &str, incident: IncidentId) -> Result<Option<ArchivedIncident>, ArchiveError> {
+        let (volume, _) = self.get(name).await?;
+        volume::find(&volume, incident).map_err(damaged(name))
     }
 
-    /// Stores these incidents together with what is archived of them, and gives back what the archive holds of each then.
-    pub async fn store(&self, leaving: &[Leaving]) -> Result<BTreeMap<IncidentId, ArchivedIncident>, ArchiveError> {
-        let mut archived = BTreeMap::new();
+    /// A volume; an empty one where there is none.
+    async fn get(&self, name: &str) -> Result<(ArchiveVolume, Slot), ArchiveError> {
+        let slot = match self.bus.object(streams::ARCHIVE_BUCKET, name).await {
+            Err(ReadError::Refused(reason)) => return Err(damaged(name)(reason)),
+            slot => slot?,
+        };
+        let volume = slot.data.as_ref().map(|object| volume::unpacked(object)).transpose().map_err(damaged(name))?;
+        Ok((volume.unwrap_or_default(), slot))
+    }
+
+    /// Stores these incidents together with what is archived of them.
+    ///
+    /// # Errors
+    /// An outage. What is wrong with single volumes is told beside what was archived.
+    pub async fn store(&self, leaving: &[Leaving]) -> Result<Kept, ArchiveError> {
+        let mut kept = Kept::default();
         let mut pending: Vec<&Leaving> = leaving.iter().collect();
         for place in 0..volume::PLACES {
-            let full = if place + 1 == volume::PLACES { usize::MAX } else { volume::FULL };
+            let full = if place + 1 == volume::PLACES { usize::MAX } else { self.full };
             let mut volumes: BTreeMap<String, Vec<&Leaving>> = BTreeMap::new();
             for leaving in std::mem::take(&mut pending) {
                 volumes.entry(volume::name(leaving.subject.incident, place)).or_default().push(leaving);
             }
             for (name, leaving) in volumes {
-                let (volume, left) = self.put(&name, &leaving, full).await?;
-                let held = |leaving: &&Leaving| {
-                    let incident = leaving.subject.incident;
-                    Some((incident, volume::find(&volume, incident)?.clone()))
-                };
-                archived.extend(leaving.iter().filter_map(held));
-                pending.extend(left);
+                match self.put(&name, &leaving, full, &mut kept.archived).await {
+                    Ok(left) => pending.extend(left),
+                    Err(error) if error.is_outage() => return Err(error),
+                    Err(error) => {
+                        kept.failed.push((leaving.into_iter().map(|leaving| leaving.subject.clone()).collect(), error));
+                    }
+                }
             }
         }
-        Ok(archived)
+        Ok(kept)
     }
 
-    /// A volume as it is read back with these incidents in it, and those that it has no room for.
+    /// Stores these incidents in a volume and reads it back; those that it has no room for.
     async fn put<'a>(
         &self,
         name: &str,
         leaving: &[&'a Leaving],
         full: usize,
-    ) -> Result<(ArchiveVolume, Vec<&'a Leaving>), ArchiveError> {
-        for _ in 0..TRIES {
-            let (before, object) = self.get(name).await?.map_or_else(Default::default, |(volume, object)| (volume, Some(object)));
-            let (wanted, left) = volume::with(&before, leaving, full);
+        archived: &mut BTreeMap<IncidentId, ArchivedIncident>,
+    ) -> Result<Vec<&'a Leaving>, ArchiveError> {
+        for turn in 0..=TRIES {
+            let (before, slot) = self.get(name).await?;
+            let (wanted, left) = volume::with(&before, leaving, full).map_err(damaged(name))?;
             if wanted == before {
-                return Ok((before, left));
+                for incident in leaving.iter().map(|leaving| leaving.subject.incident) {
+                    archived.extend(volume::find(&before, incident).map_err(damaged(name))?.map(|found| (incident, found)));
+                }
+                return Ok(left);
             }
-            match self.bus.put_object(streams::ARCHIVE_BUCKET, name, object.as_ref(), &volume::packed(&wanted)).await {
+            let object = volume::packed(&wanted).ok_or_else(|| ArchiveError::TooLarge(name.to_owned()))?;
+            if turn == TRIES {
+                break;
+            }
+            match self.bus.put_object(streams::ARCHIVE_BUCKET, name, &slot, &object).await {
                 // The next turn reads it back, or merges with what the other replica has stored.
                 Ok(()) | Err(AppendError::Lost) => {}
                 Err(error) => return Err(error.into()),
@@ -127,6 +181,10 @@ impl Archive {
         }
         Err(ArchiveError::Incomplete(name.to_owned()))
     }
+}
+
+fn damaged(volume: &str) -> impl Fn(String) -> ArchiveError {
+    move |reason| ArchiveError::Damaged { volume: volume.to_owned(), reason }
 }
 
 /// The facts of an archived incident.

@@ -1,15 +1,16 @@
 //! Volumes, as pure values: the objects that archived incidents are kept in, many in each, so that what the archive costs nats-server is in
 //! proportion to the days that it is kept for and to its bytes, not to the number of incidents.
 //!
-//! An incident is in the volume of the UTC day of its id; if that was full, of the hour, the minute, the second, and at last in one of its
-//! own. Guarantees: what a volume holds, it holds for good, and one that is full stays full, so that an incident has one place whoever
-//! archives it, and is found by looking into five at most. Must not: read or write anything.
+//! An incident is in the volume of the UTC day of its id; if that was full, of the hour, the minute, the second, then in one that it shares
+//! with a sixteenth and a 256th of that second's, and at last in one of its own. Guarantees: what a volume holds, it holds for good, and one
+//! that is full stays full, so that an incident has one place whoever archives it, and is found by looking into seven at most. The names
+//! and [`FULL`] are a format: with others, incidents would have two places. Must not: read or write anything.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 
 use chassis::bus::Stored;
-use contracts::v1::{ArchiveVolume, ArchivedHeader, ArchivedIncident, ArchivedMessage};
+use contracts::v1::{ArchiveEntry, ArchiveVolume, ArchivedHeader, ArchivedIncident, ArchivedMessage};
 use contracts::{IncidentId, IncidentSubject, subjects};
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -18,11 +19,11 @@ use jiff::Timestamp;
 use prost::Message;
 
 /// Places that an incident can be in, the widest first.
-pub const PLACES: usize = 5;
-/// Bytes of a volume, not compressed, from which on it takes no further incident: a few hundred of them, some hundred KiB compressed.
-pub const FULL: usize = 1 << 22;
-/// Bytes of a volume once it is unpacked, at most: what it holds may go on to grow by late words.
-const LARGEST: u64 = 1 << 28;
+pub const PLACES: usize = 7;
+/// Bytes of a volume, not compressed, from which on it takes no further incident: about a hundred of them, compressed a tenth of it.
+pub const FULL: usize = 1 << 20;
+/// Bytes of a volume that can be read: it may go on to grow by late words, and its last incident may be of any size.
+pub const LARGEST: usize = 1 << 28;
 
 /// An incident that is to leave the log.
 #[derive(Debug, Clone)]
@@ -36,41 +37,62 @@ pub struct Leaving {
 /// The name of an incident's volume at this place, below [`PLACES`].
 #[must_use]
 pub fn name(incident: IncidentId, place: usize) -> String {
-    let Some(format) = ["%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"].get(place) else {
-        return incident.to_string();
-    };
-    // The first 48 bits of a UUIDv7 are milliseconds (RFC 9562, 5.7).
-    let milliseconds = i64::try_from(incident.uuid().as_u128() >> 80).unwrap_or(i64::MAX);
-    Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX).strftime(format).to_string()
+    let formats = ["%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S"];
+    let Some(format) = formats.get(place) else { return incident.to_string() };
+    let id = incident.uuid().as_u128();
+    // The first 48 bits of a UUIDv7 are milliseconds, its last are random (RFC 9562, 5.7).
+    let milliseconds = i64::try_from(id >> 80).unwrap_or(i64::MAX);
+    let time = Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX).strftime(format);
+    match place {
+        4 => format!("{time}-{:x}", id & 0xf),
+        5 => format!("{time}-{:02x}", id & 0xff),
+        _ => time.to_string(),
+    }
 }
 
 /// An incident of a volume.
-#[must_use]
-pub fn find(volume: &ArchiveVolume, incident: IncidentId) -> Option<&ArchivedIncident> {
+///
+/// # Errors
+/// What is wrong with what the volume holds of it.
+pub fn find(volume: &ArchiveVolume, incident: IncidentId) -> Result<Option<ArchivedIncident>, String> {
     let id = incident.to_string();
-    volume.incidents.iter().find(|archived| archived.incident == id)
+    volume.entries.iter().find(|entry| entry.incident == id).map(decoded).transpose()
+}
+
+fn decoded(entry: &ArchiveEntry) -> Result<ArchivedIncident, String> {
+    ArchivedIncident::decode(entry.archived.as_slice()).map_err(|error| format!("{}: {error}", entry.incident))
 }
 
 /// What a volume should hold: what it holds, merged with these incidents, as far as it holds them already or has room (`full`: bytes, not
 /// compressed, from which on it has none). The others need another place.
-#[must_use]
-pub fn with<'a>(volume: &ArchiveVolume, leaving: &[&'a Leaving], full: usize) -> (ArchiveVolume, Vec<&'a Leaving>) {
-    let mut bytes: usize = volume.incidents.iter().map(Message::encoded_len).sum();
-    let mut held: BTreeMap<String, ArchivedIncident> =
-        volume.incidents.iter().map(|archived| (archived.incident.clone(), archived.clone())).collect();
+///
+/// # Errors
+/// What is wrong with what the volume holds of one of them.
+pub fn with<'a>(
+    volume: &ArchiveVolume,
+    leaving: &[&'a Leaving],
+    full: usize,
+) -> Result<(ArchiveVolume, Vec<&'a Leaving>), String> {
+    let mut bytes: usize = volume.entries.iter().map(|entry| entry.archived.len()).sum();
+    let mut held: BTreeMap<String, ArchiveEntry> =
+        volume.entries.iter().map(|entry| (entry.incident.clone(), entry.clone())).collect();
     let mut left = Vec::new();
     for leaving in leaving {
-        let id = leaving.subject.incident.to_string();
-        let before = held.get(&id);
+        let incident = leaving.subject.incident.to_string();
+        let before = held.get(&incident).map(decoded).transpose()?;
         if before.is_none() && bytes >= full {
             left.push(*leaving);
             continue;
         }
-        let archived = merged(&leaving.subject, before, &leaving.messages);
-        bytes += archived.encoded_len().saturating_sub(before.map_or(0, Message::encoded_len));
-        held.insert(id, archived);
+        let archived = merged(&leaving.subject, before.as_ref(), &leaving.messages);
+        if before.as_ref() == Some(&archived) {
+            continue;
+        }
+        let archived = archived.encode_to_vec();
+        bytes += archived.len().saturating_sub(held.get(&incident).map_or(0, |entry| entry.archived.len()));
+        held.insert(incident.clone(), ArchiveEntry { incident, archived });
     }
-    (ArchiveVolume { incidents: held.into_values().collect() }, left)
+    Ok((ArchiveVolume { entries: held.into_values().collect() }, left))
 }
 
 /// What is archived of an incident: what was, and these messages.
@@ -104,12 +126,12 @@ fn message(stored: &Stored) -> ArchivedMessage {
     }
 }
 
-/// A volume as its object holds it: gzip.
+/// A volume as its object holds it: gzip. `None` where it is too large to be read.
 #[must_use]
-pub fn packed(volume: &ArchiveVolume) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+pub fn packed(volume: &ArchiveVolume) -> Option<Vec<u8>> {
+    let mut encoder = (volume.encoded_len() <= LARGEST).then(|| GzEncoder::new(Vec::new(), Compression::default()))?;
     let written = encoder.write_all(&volume.encode_to_vec()).and_then(|()| encoder.finish());
-    written.expect("memory can always be written to")
+    Some(written.expect("memory can always be written to"))
 }
 
 /// A volume from its object.
@@ -118,8 +140,9 @@ pub fn packed(volume: &ArchiveVolume) -> Vec<u8> {
 /// What is wrong with it.
 pub fn unpacked(object: &[u8]) -> Result<ArchiveVolume, String> {
     let mut bytes = Vec::new();
-    let read = GzDecoder::new(object).take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| format!("gzip: {error}"))?;
-    if read as u64 > LARGEST {
+    let limit = u64::try_from(LARGEST).unwrap_or(u64::MAX).saturating_add(1);
+    let read = GzDecoder::new(object).take(limit).read_to_end(&mut bytes).map_err(|error| format!("gzip: {error}"))?;
+    if read > LARGEST {
         return Err(format!("it is larger than {LARGEST} bytes"));
     }
     ArchiveVolume::decode(bytes.as_slice()).map_err(|error| error.to_string())
@@ -148,35 +171,50 @@ mod tests {
         Leaving { messages: sequences.iter().map(stored).collect(), subject }
     }
 
+    fn sequences(archived: &ArchivedIncident) -> Vec<u64> {
+        archived.messages.iter().map(|message| message.sequence).collect()
+    }
+
     #[test]
-    fn an_incidents_places_are_its_day_hour_minute_second_and_itself() {
+    fn an_incidents_places_are_its_day_hour_minute_second_parts_of_it_and_itself() {
         // The last of 2026, a quarter of a second before its end.
         let incident = leaving(1_798_761_599_750, &[]).subject.incident;
         let names: Vec<_> = (0..PLACES).map(|place| name(incident, place)).collect();
-        let own = incident.to_string();
-        assert_eq!(names, ["2026-12-31", "2026-12-31T23", "2026-12-31T23:59", "2026-12-31T23:59:59", own.as_str()]);
+        let second = "2026-12-31T23:59:59";
+        let [sixteenth, part, own] = [format!("{second}-2"), format!("{second}-42"), incident.to_string()];
+        let expected = ["2026-12-31", "2026-12-31T23", "2026-12-31T23:59", second, &sixteenth, &part, &own];
+        assert_eq!(names, expected);
         let far = leaving((1 << 48) - 1, &[]).subject.incident;
         assert_eq!(name(far, 0), "9999-12-30", "an id that is none of ours has places as well");
     }
 
     #[test]
     fn nothing_that_was_archived_is_lost_by_archiving_again() {
-        let sequences = |volume: &ArchiveVolume| -> Vec<_> { volume.incidents[0].messages.iter().map(|m| m.sequence).collect() };
-        let (whole, _) = with(&ArchiveVolume::default(), &[&leaving(1, &[3, 5])], FULL);
+        let (first, late) = (leaving(1, &[3, 5]), leaving(1, &[5, 9]));
+        let (whole, _) = with(&ArchiveVolume::default(), &[&first], FULL).unwrap();
         // The rest of a purge that a crash cut off, and a late word; also where there is no room for another.
-        let late = leaving(1, &[5, 9]);
-        let (again, left) = with(&whole, &[&late], 0);
-        assert_eq!((sequences(&again), left.len()), (vec![3, 5, 9], 0));
-        assert_eq!(with(&again, &[&leaving(1, &[3])], FULL).0, again);
-        assert!(find(&again, leaving(1, &[]).subject.incident).is_some());
-        assert!(find(&again, leaving(2, &[]).subject.incident).is_none());
+        let (again, left) = with(&whole, &[&late], 0).unwrap();
+        let found = find(&again, late.subject.incident).unwrap().unwrap();
+        assert_eq!((sequences(&found), left.len()), (vec![3, 5, 9], 0));
+        assert_eq!(with(&again, &[&leaving(1, &[3])], FULL).unwrap().0, again);
+        assert_eq!(find(&again, leaving(2, &[]).subject.incident), Ok(None));
+    }
+
+    #[test]
+    fn what_a_newer_binary_archived_is_left_as_it_is() {
+        let incident = leaving(1, &[]).subject.incident.to_string();
+        // Field 15, a number, of which this binary knows nothing.
+        let newer = ArchiveEntry { incident, archived: vec![0x78, 0x2a] };
+        let volume = ArchiveVolume { entries: vec![newer.clone()] };
+        let (both, _) = with(&volume, &[&leaving(2, &[1])], FULL).unwrap();
+        assert_eq!((both.entries.len(), &both.entries[0]), (2, &newer));
     }
 
     #[test]
     fn an_object_is_its_volume_and_smaller() {
         let incidents: Vec<_> = (0..100).map(|number| leaving(number, &[1, 2, 3])).collect();
-        let (volume, _) = with(&ArchiveVolume::default(), &incidents.iter().collect::<Vec<_>>(), FULL);
-        let object = packed(&volume);
+        let (volume, _) = with(&ArchiveVolume::default(), &incidents.iter().collect::<Vec<_>>(), FULL).unwrap();
+        let object = packed(&volume).unwrap();
         assert_eq!(unpacked(&object), Ok(volume.clone()));
         assert!(object.len() * 20 < volume.encoded_len(), "{} bytes", object.len());
         assert!(unpacked(&object[..object.len() / 2]).unwrap_err().contains("gzip"));
@@ -191,20 +229,21 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever archives what, in whatever parts and order: each incident is in one place, whole, and where looking for it finds it.
+        /// In whatever parts and order: each incident is in one place, whole, and where looking for it finds it.
         #[test]
         fn an_incident_has_one_place(batches in prop::collection::vec(prop::collection::vec((0_u128..40, 1_u64..9), 1..8), 1..12)) {
             let mut volumes: BTreeMap<String, ArchiveVolume> = BTreeMap::new();
             let mut told: BTreeMap<IncidentId, Vec<u64>> = BTreeMap::new();
             for batch in &batches {
                 // Some of a second, some of another hour.
-                let batch: Vec<_> = batch.iter().map(|(number, sequence)| leaving(number / 4 * 3_000_000 + number % 4, &[*sequence])).collect();
+                let number = |number: &u128| number / 4 * 3_000_000 + number % 4;
+                let batch: Vec<_> = batch.iter().map(|(one, sequence)| leaving(number(one), &[*sequence])).collect();
                 let mut pending: Vec<&Leaving> = batch.iter().collect();
                 for place in 0..PLACES {
                     let mut next = Vec::new();
                     for one in pending {
                         let volume = volumes.entry(name(one.subject.incident, place)).or_default();
-                        let (held, left) = with(volume, &[one], if place + 1 == PLACES { usize::MAX } else { 600 });
+                        let (held, left) = with(volume, &[one], if place + 1 == PLACES { usize::MAX } else { 600 }).unwrap();
                         *volume = held;
                         next.extend(left);
                     }
@@ -215,14 +254,14 @@ mod tests {
                     told.entry(one.subject.incident).or_default().extend(one.messages.iter().map(|m| m.sequence));
                 }
             }
-            for (incident, mut sequences) in told {
-                sequences.sort_unstable();
-                sequences.dedup();
-                let found: Vec<_> = volumes.values().filter_map(|volume| find(volume, incident)).collect();
+            for (incident, mut expected) in told {
+                expected.sort_unstable();
+                expected.dedup();
+                let found: Vec<_> = volumes.values().filter_map(|volume| find(volume, incident).unwrap()).collect();
                 prop_assert_eq!(found.len(), 1);
-                prop_assert_eq!(found[0].messages.iter().map(|m| m.sequence).collect::<Vec<_>>(), sequences);
-                let looked = (0..PLACES).find_map(|place| find(volumes.get(&name(incident, place))?, incident));
-                prop_assert_eq!(looked, Some(found[0]));
+                prop_assert_eq!(sequences(&found[0]), expected);
+                let looked = (0..PLACES).find_map(|place| find(volumes.get(&name(incident, place))?, incident).unwrap());
+                prop_assert_eq!(looked.as_ref(), Some(&found[0]));
             }
         }
     }

@@ -19,6 +19,7 @@ fn hasty() -> Settings {
     let mut settings = Settings { cooldown: Duration::ZERO, window: Duration::ZERO, ..Settings::default() };
     settings.archive.after = Duration::from_millis(1);
     settings.archive.unresolved_after = Duration::from_hours(1);
+    settings.archive.volume = 1_000;
     settings.mass_failure.window = Duration::ZERO;
     settings
 }
@@ -160,6 +161,39 @@ async fn two_replicas_lose_nothing_between_them() -> anyhow::Result<()> {
     for incident in &incidents[27..] {
         assert_eq!(world.on_log(incident).await?, 2, "the newest of each workload stays");
     }
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_volume_holds_back_its_own_and_hides_no_other() -> anyhow::Result<()> {
+    let (world, archivist) = world(hasty()).await?;
+    let mut incidents = Vec::new();
+    for index in 0..9 {
+        incidents.push(world.write("web", &format!("f{index}"), &[closed()]).await?);
+    }
+    assert_eq!(world.rounds(&archivist).await?.archived, 8);
+    // The day's was full; what of it is lost is told, and all others are found.
+    let context = async_nats::jetstream::new(async_nats::connect(world.nats.url()).await?);
+    let bucket = context.get_object_store(streams::ARCHIVE_BUCKET).await?;
+    let day = volume::name(incidents[0].incident, 0);
+    let chunks = format!("$O.{}.C.{}", streams::ARCHIVE_BUCKET, bucket.info(&day).await?.nuid);
+    context.get_stream(format!("OBJ_{}", streams::ARCHIVE_BUCKET)).await?.purge().filter(chunks).await?;
+    let (mut found, mut told) = (0, 0);
+    for incident in &incidents[..8] {
+        match archivist.archive().read(incident.incident).await {
+            Ok(archived) => found += usize::from(archived.is_some()),
+            Err(error) => told += usize::from(error.to_string().contains(&format!("volume {day} is damaged"))),
+        }
+    }
+    assert!(found > 0 && told > 0 && found + told == 8, "{found} {told}");
+    // What would go there stays on the log, until somebody has taken the damaged object away.
+    world.write("web", "f9", &[closed()]).await?;
+    let round = world.rounds(&archivist).await?;
+    assert_eq!((round.archived, round.stayed.get("failed")), (0, Some(&1)), "{round:?}");
+    assert_eq!(world.on_log(&incidents[8]).await?, 2);
+    bucket.delete(&day).await?;
+    assert_eq!(world.rounds(&archivist).await?.archived, 1);
+    assert!(archivist.archive().read(incidents[8].incident).await?.is_some());
     world.end().await
 }
 

@@ -1,8 +1,8 @@
 //! The kills, made of the undisturbed runs' logs: each service, right before and right after each append.
 //!
 //! Guarantees: an append is known again by its writer, one of its event types and its number; with `LASTGOOD_DEPTH=deep` every service is killed
-//! on both sides of all appends of all ways, otherwise the writer on both sides of each (service, event type), and one of the others, in
-//! turn, on one side. Must not: name an event type by hand.
+//! on both sides of all appends of all ways (of the ledger's, the first of each kind), otherwise the writer on both sides of each (service,
+//! event type), and one of the others, in turn, on one side. Must not: name an event type by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
 

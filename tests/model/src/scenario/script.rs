@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contracts::Fact;
 use contracts::subjects::streams;
+use contracts::{Fact, LedgerFact, OccurrenceFact};
 use testbed::workload::Behaviour;
 
 use super::{Action, Ambush, Script, UNREST, Workload};
@@ -24,7 +24,7 @@ pub fn script(seed: u64) -> Script {
     let count = *dice.pick(&[1, 1, 1, 2, 2, 3, 4]);
     let workloads: Vec<Workload> = (0..count).map(|index| workload(seed, &dice, index)).collect();
     let mut actions = Vec::new();
-    let processes = processes(&dice, rough, &mut actions);
+    let processes = processes(seed, &dice, rough, &mut actions);
     let relapses = Dice::of(seed, "relapses").chance(0.08);
     for (index, workload) in workloads.iter().enumerate() {
         if relapses && index == 0 {
@@ -90,7 +90,7 @@ fn workload(seed: u64, dice: &Dice, index: usize) -> Workload {
 }
 
 /// The processes, and the actions that upgrade the old ones.
-fn processes(dice: &Dice, rough: f64, actions: &mut Vec<(u64, Action)>) -> Vec<Process> {
+fn processes(seed: u64, dice: &Dice, rough: f64, actions: &mut Vec<(u64, Action)>) -> Vec<Process> {
     let mut all = Vec::new();
     let some_old = rough > 0.0 && dice.chance(0.3);
     for service in Service::ALL {
@@ -98,7 +98,7 @@ fn processes(dice: &Dice, rough: f64, actions: &mut Vec<(u64, Action)>) -> Vec<P
         // A replica that knows everything goes on; now and then none does for a while.
         let all_old = is_old && dice.chance(0.3);
         let replicas = if dice.chance(0.4) || (is_old && !all_old) { 2 } else { 1 };
-        let unknown = old_binary(dice);
+        let unknown = old_binary(dice, &Dice::of(seed, &format!("old {}", service.name())));
         for replica in 0..replicas {
             let (name, delay) = (format!("{}-{replica}", service.name()), dice.millis(0, 3_000));
             let mut process = Process { name, service, delay, unknown: Arc::default(), upgraded: Duration::ZERO };
@@ -114,8 +114,12 @@ fn processes(dice: &Dice, rough: f64, actions: &mut Vec<(u64, Action)>) -> Vec<P
 }
 
 /// The event types that an older release does not know.
-fn old_binary(dice: &Dice) -> Arc<[&'static str]> {
-    (0..dice.between(1, 3)).map(|_| *dice.pick(Fact::EVENT_TYPES)).collect()
+fn old_binary(dice: &Dice, others: &Dice) -> Arc<[&'static str]> {
+    let mut unknown: Vec<_> = (0..dice.between(1, 3)).map(|_| *dice.pick(Fact::EVENT_TYPES)).collect();
+    for types in [OccurrenceFact::EVENT_TYPES, LedgerFact::EVENT_TYPES] {
+        unknown.extend(others.chance(0.3).then(|| *others.pick::<&str>(types)));
+    }
+    unknown.into()
 }
 
 /// A workload's versions, and what its owner does about the bad ones.

@@ -30,6 +30,8 @@ pub fn orchestrator() -> Settings {
             after: 3 * minute,
             unresolved_after: 8 * minute,
             every: Duration::from_secs(20),
+            // So that incidents come to lie in all kinds of volumes.
+            volume: 4_000,
             ..Archive::default()
         },
         deadlines: Deadlines {

@@ -185,11 +185,15 @@ impl Subscription for Filtered {
     }
 }
 
+/// What the subjects of facts begin with.
+const FACTS: [&str; 4] = ["lastgood.incident.", "lastgood.occurrence.", "lastgood.ledger.", "lastgood.switch."];
+
 /// The message as a binary reads it that does not know these types of facts.
 fn renamed(mut message: Message, unknown: &[&str]) -> Message {
     let other = |subject: &str| {
         let (path, event_type) = subject.rsplit_once('.')?;
-        (subject.starts_with("lastgood.incident.") && unknown.contains(&event_type)).then(|| format!("{path}.{UNHEARD_OF}"))
+        let is_fact = FACTS.iter().any(|facts| subject.starts_with(facts));
+        (is_fact && unknown.contains(&event_type)).then(|| format!("{path}.{UNHEARD_OF}"))
     };
     if let Some(subject) = other(message.subject.as_str()) {
         message.subject = subject.into();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::bus::Outgoing;
+use chassis::bus::{Outgoing, Slot};
 use contracts::subjects::streams;
 use serde_json::json;
 
@@ -15,14 +15,23 @@ pub(crate) async fn objects(ground: Ground) -> Transcript {
     bus.ensure_bucket("BUCKET", Duration::from_hours(1)).await.unwrap();
     let info = "$JS.API.STREAM.INFO.OBJ_BUCKET";
     said.push(format!("{:?}", bus.object("BUCKET", "a").await));
-    said.push(format!("{:?}", bus.put_object("BUCKET", "a", None, b"one").await));
-    let first = bus.object("BUCKET", "a").await.unwrap().unwrap();
+    let none = Slot::default();
+    said.push(format!("{:?}", bus.put_object("BUCKET", "a", &none, b"one").await));
+    let first = bus.object("BUCKET", "a").await.unwrap();
     said.push(format!("{:?} {}", first.data, first.revision));
-    said.push(format!("{:?}", bus.put_object("BUCKET", "a", None, b"two").await));
+    said.push(format!("{:?}", bus.put_object("BUCKET", "a", &none, b"two").await));
     let large = vec![7_u8; 300_000];
-    said.push(format!("{:?}", bus.put_object("BUCKET", "a", Some(&first), &large).await));
-    let second = bus.object("BUCKET", "a").await.unwrap().unwrap();
-    said.push(format!("{} {}", second.data == large, second.revision));
+    said.push(format!("{:?}", bus.put_object("BUCKET", "a", &first, &large).await));
+    let second = bus.object("BUCKET", "a").await.unwrap();
+    said.push(format!("{} {}", second.data.as_deref() == Some(&*large), second.revision));
+    // A client deletes it: its name may be taken again, by who knows of that.
+    let deleted = json!({ "name": "a", "bucket": "BUCKET", "nuid": "", "size": 0, "deleted": true }).to_string();
+    said.push(ask(bus.transport(), "$O.BUCKET.M.YQ==", Some(headers(&[("Nats-Rollup", "sub")])), &deleted).await);
+    let third = bus.object("BUCKET", "a").await.unwrap();
+    said.push(format!("{:?} {}", third.data, third.revision));
+    said.push(format!("{:?}", bus.put_object("BUCKET", "a", &second, b"three").await));
+    said.push(format!("{:?}", bus.put_object("BUCKET", "a", &third, b"three").await));
+    said.push(format!("{:?}", bus.object("BUCKET", "a").await.unwrap().data));
     said.push(ask(bus.transport(), info, None, "{}").await.split(" bytes").next().unwrap().to_owned());
     let rollup = || Some(headers(&[("Nats-Rollup", "sub")]));
     said.push(ask(bus.transport(), "lastgood.alert.x", rollup(), "x").await);
