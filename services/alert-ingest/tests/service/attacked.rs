@@ -85,24 +85,21 @@ impl Stage {
         let chunk = format!("100000\r\n{}\r\n", " ".repeat(1 << 20));
         let (mut from, mut to) = stream.into_split();
         let sending = async { while to.write_all(chunk.as_bytes()).await.is_ok() {} };
-        let mut answer = vec![0; 1024];
-        let read = async { from.read(&mut answer).await };
-        let read = tokio::select! {
-            () = sending => Ok(0), // closed before its answer was read
-            read = read => read,
-            () = tokio::time::sleep(PATIENCE) => panic!("an endless body is read for ever"),
-        };
-        let answer = String::from_utf8_lossy(&answer[..read.unwrap_or(0)]).into_owned();
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 413"), "{answer}");
+        let mut answer = Vec::new();
+        let reading = async { from.read_to_end(&mut answer).await };
+        let both = async { tokio::join!(sending, reading) };
+        let _ = tokio::time::timeout(PATIENCE, both).await.expect("an endless body is not read for ever");
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer:?}");
     }
 
     /// What comes back on a raw connection until it is closed.
     async fn raw(&self, head: &[u8]) -> String {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        // The server may close before it has read all.
-        let _ = stream.write_all(head).await;
+        let (mut from, mut to) = TcpStream::connect(self.address).await.unwrap().into_split();
         let mut answer = Vec::new();
-        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server closes it");
+        // The server may answer and close before it has read all.
+        let both = async { tokio::join!(to.write_all(head), from.read_to_end(&mut answer)) };
+        let _ = tokio::time::timeout(PATIENCE, both).await.expect("the server closes it");
         String::from_utf8_lossy(&answer).into_owned()
     }
 }
@@ -175,13 +172,13 @@ async fn labels(stage: &Stage) {
 async fn heads(stage: &Stage) {
     let long = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "y".repeat(1 << 20));
     let answer = stage.raw(long.as_bytes()).await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer:?}");
     let many = (0..5_000).map(|n| format!("x-{n}: y\r\n")).collect::<Vec<_>>().concat();
     let answer = stage.raw(format!("POST {PATH} HTTP/1.1\r\nhost: x\r\n{many}\r\n").as_bytes()).await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer:?}");
     for nonsense in [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"GET / HTTP/9.9\r\n\r\n", b"\r\n\r\n\r\n\0\0\0\0 / \r\n\r\n"] {
         let answer = stage.raw(nonsense).await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 4"), "{nonsense:?}: {answer:?}");
     }
     // Both lengths: a request that a proxy may read as another one.
     let smuggled = format!(
@@ -213,11 +210,13 @@ async fn slow_peers(stage: &Stage) {
     taken.await.unwrap();
     println!("a good alert among 200 slow peers was taken after {:?}", started.elapsed());
     assert!(started.elapsed() < TIMEOUT, "it waited for the slow ones: {:?}", started.elapsed());
-    for mut peer in peers {
+    for (n, mut peer) in peers.into_iter().enumerate() {
         let mut answer = Vec::new();
         let _ = tokio::time::timeout(TIMEOUT * 10, peer.read_to_end(&mut answer)).await.expect("a slow peer is dropped");
         let answer = String::from_utf8_lossy(&answer);
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408") || answer.starts_with("HTTP/1.1 503"), "{answer}");
+        // Half a head asks for nothing that could be answered.
+        let silence = n % 2 == 0 && answer.is_empty();
+        assert!(silence || answer.starts_with("HTTP/1.1 408") || answer.starts_with("HTTP/1.1 503"), "{answer:?}");
     }
     stage.is_well("slow peers").await;
 }
