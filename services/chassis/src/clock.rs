@@ -63,6 +63,8 @@ impl Clock for ManualClock {
 pub struct Ids {
     clock: Arc<dyn Clock>,
     random: Arc<Mutex<StdRng>>,
+    /// Apart, so that how often something was tried again changes no id.
+    delays: Arc<Mutex<StdRng>>,
 }
 
 impl std::fmt::Debug for Ids {
@@ -75,13 +77,15 @@ impl Ids {
     /// Ids that nobody can foresee.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, random: Arc::new(Mutex::new(StdRng::from_rng(&mut rand::rng()))) }
+        let fresh = || Arc::new(Mutex::new(StdRng::from_rng(&mut rand::rng())));
+        Self { clock, random: fresh(), delays: fresh() }
     }
 
     /// Ids that repeat with the seed and the clock.
     #[must_use]
     pub fn seeded(clock: Arc<dyn Clock>, seed: u64) -> Self {
-        Self { clock, random: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))) }
+        let seeded = |seed| Arc::new(Mutex::new(StdRng::seed_from_u64(seed)));
+        Self { clock, random: seeded(seed), delays: seeded(!seed) }
     }
 
     /// A new event's id, the `ce-id`.
@@ -108,7 +112,7 @@ impl Ids {
     /// A length between half of `around` and one and a half of it, so that replicas do not act in step.
     #[must_use]
     pub fn jitter(&self, around: Duration) -> Duration {
-        let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).next_u32();
+        let random = self.delays.lock().unwrap_or_else(PoisonError::into_inner).next_u32();
         around / 2 + around.mul_f64(f64::from(random) / f64::from(u32::MAX))
     }
 }

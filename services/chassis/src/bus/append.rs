@@ -15,8 +15,10 @@ use super::transport::{Outgoing, TransportError};
 use super::wire::{ApiError, PubAck, envelope_headers};
 use super::{Bus, streams};
 
-/// JetStream's "wrong last sequence", and "… because one is in flight".
-pub(super) const WRONG_LAST: [u32; 2] = [10071, 10164];
+/// JetStream's "wrong last sequence".
+pub(super) const WRONG_LAST: u32 = 10071;
+/// The same, because another message for the same subject is being stored.
+pub(super) const IN_FLIGHT: u32 = 10164;
 
 /// The last sequence that a message expects, of which filter, and the message's place in its batch, from 1: the headers of JetStream's
 /// optimistic concurrency (ADR-4) and atomic batches (ADR-50), which it stores with the message.
@@ -174,7 +176,7 @@ fn outcome(reply: Result<Bytes, TransportError>) -> Result<u64, Failure> {
 }
 
 fn classify(error: &ApiError) -> Failure {
-    if WRONG_LAST.contains(&error.err_code) {
+    if [WRONG_LAST, IN_FLIGHT].contains(&error.err_code) {
         Failure::Wrong
     } else if error.is_full() {
         Failure::Other(AppendError::Full(error.to_string()))

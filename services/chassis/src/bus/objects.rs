@@ -14,7 +14,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::append::WRONG_LAST;
+use super::append::{IN_FLIGHT, WRONG_LAST};
 use super::wire::PubAck;
 use super::{AppendError, Bus, ConnectError, ReadError};
 
@@ -128,7 +128,7 @@ impl Bus {
     }
 
     /// Stores an object in the place of what was read. [`AppendError::Lost`] when somebody else stored or deleted one of this name since;
-    /// then nothing has changed.
+    /// then nothing has changed. What was there before takes room until [`Bus::forget_object`].
     pub async fn put_object(&self, bucket: &str, name: &str, before: &Slot, data: &[u8]) -> Result<(), AppendError> {
         let nuid = self.ids().uuid().simple().to_string();
         let mut chunks = 0_u32;
@@ -141,13 +141,18 @@ impl Bus {
         }
         let described = self.describe(bucket, name, before.revision, &nuid, chunks, data).await;
         match &described {
-            Ok(()) if before.nuid.is_empty() => {}
-            Ok(()) => self.forget_chunks(bucket, &before.nuid).await,
-            Err(AppendError::Lost) => self.forget_chunks(bucket, &nuid).await,
-            // It may have been stored all the same: whoever asks again sees it.
-            Err(_) => {}
+            // Where there is no answer it may be stored all the same, or be yet.
+            Ok(()) | Err(AppendError::Unavailable(_)) => {}
+            Err(_) => self.forget_chunks(bucket, &nuid).await,
         }
         described
+    }
+
+    /// Takes away the content of an object that was replaced; once what replaced it was read back.
+    pub async fn forget_object(&self, bucket: &str, replaced: &Slot) {
+        if !replaced.nuid.is_empty() {
+            self.forget_chunks(bucket, &replaced.nuid).await;
+        }
     }
 
     /// Takes away chunks that nothing names. Where that fails they only take room until they are too old.
@@ -176,7 +181,8 @@ impl Bus {
             .map_err(|error| AppendError::Unavailable(format!("the reply is not understood: {error}")))?;
         match ack.error {
             None => Ok(()),
-            Some(error) if WRONG_LAST.contains(&error.err_code) => self.own_description(bucket, name, nuid).await,
+            Some(error) if error.err_code == IN_FLIGHT => Err(AppendError::Unavailable(error.to_string())),
+            Some(error) if error.err_code == WRONG_LAST => self.own_description(bucket, name, nuid).await,
             Some(error) => Err(error.into()),
         }
     }

@@ -298,7 +298,8 @@ impl Bus {
         Ok(subjects)
     }
 
-    /// One batched direct get: each message that the replica that answers has is handed to `take`.
+    /// One batched direct get: each message that the replica that answers has is handed to `take`. Each reply names the one before it
+    /// (`Nats-Last-Sequence`): where one was lost, by a connection that broke and came back, the read fails instead of having a gap.
     async fn direct_get(
         &self,
         stream: &str,
@@ -310,7 +311,13 @@ impl Bus {
         let mut replies = transport.subscribe(inbox.clone()).await.map_err(|e| away(&e))?;
         let request = Outgoing::new(format!("$JS.API.DIRECT.GET.{stream}"), body.to_string()).reply_to(inbox);
         transport.publish(request).await.map_err(|e| away(&e))?;
+        let mut last = 0;
         while let Some(reply) = replies.next().await {
+            let number = |name: &str| reply.headers.as_ref()?.get(name)?.as_str().parse::<u64>().ok();
+            if number("Nats-Last-Sequence").is_some_and(|before| before != last) {
+                return Err(away(&"a part of the answer was lost"));
+            }
+            last = number("Nats-Sequence").unwrap_or(last);
             match reply.status {
                 None => take(reply)?,
                 // 204: the end of the batch; 404: nothing at all.

@@ -77,6 +77,13 @@ struct Now {
     error: Option<ApiError>,
     #[serde(default)]
     ts: Option<Timestamp>,
+    #[serde(default)]
+    state: Last,
+}
+
+#[derive(Default, Deserialize)]
+struct Last {
+    last_seq: u64,
 }
 
 impl Bus {
@@ -92,12 +99,12 @@ impl Bus {
         self.next_from_leader(stream, ">", sequence).await
     }
 
-    /// What time it is on the server: the clock that stored messages are stamped by.
-    pub async fn server_time(&self, stream: &str) -> Result<Timestamp, ReadError> {
+    /// What time it is on the server, the clock that stored messages are stamped by, and how far the stream has come.
+    pub async fn server_time(&self, stream: &str) -> Result<(Timestamp, u64), ReadError> {
         let reply: Now = self.api(&format!("STREAM.INFO.{stream}"), &json!({})).await?;
         match (reply.error, reply.ts) {
             (Some(error), _) => Err(error.into()),
-            (None, Some(ts)) => Ok(ts),
+            (None, Some(ts)) => Ok((ts, reply.state.last_seq)),
             (None, None) => Err(ReadError::Refused("the server does not tell its time".to_owned())),
         }
     }

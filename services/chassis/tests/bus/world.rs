@@ -22,7 +22,7 @@ pub(crate) async fn nats() -> Nats {
 pub(crate) fn config(url: &str) -> config::Nats {
     config::Nats {
         urls: vec![url.to_owned()],
-        request_timeout: Duration::from_secs(2),
+        request_timeout: Duration::from_secs(5),
         max_bytes: 64 << 20,
         ..config::Nats::default()
     }

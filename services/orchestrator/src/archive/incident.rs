@@ -18,8 +18,6 @@ use super::{Archivist, Look, RoundError, record};
 const AT_ONCE: usize = 4;
 /// Fingerprints looked at at the same time.
 const READS: usize = 16;
-/// How often late words that come in between are archived as well.
-const LATE: usize = 3;
 
 /// What became of some incidents.
 #[derive(Debug, Default)]
@@ -34,45 +32,39 @@ pub(super) struct Told {
 
 impl Archivist {
     /// Archives these incidents, as far as they may go.
-    pub(super) async fn archive_incidents(&self, subjects: &[IncidentSubject], look: &Look) -> Told {
-        let (mut told, mut pending) = (Told::default(), subjects.to_vec());
-        for _ in 0..LATE {
-            let looking = pending.into_iter().map(|subject| async move { (self.may_go(&subject, look).await, subject) });
-            let mut looked = stream::iter(looking).buffered(AT_ONCE);
-            let (mut leaving, mut bytes, mut late) = (Vec::new(), 0, Vec::new());
-            while let Some((result, subject)) = looked.next().await {
-                match result {
-                    Ok(Ok(messages)) if messages.is_empty() => told.archived += 1,
-                    Ok(Ok(messages)) => {
-                        bytes += messages.iter().map(|message| message.data.len()).sum::<usize>();
-                        leaving.push(Leaving { subject, messages });
-                    }
-                    Ok(Err(stays)) => told.stayed.push((subject, stays)),
-                    Err(error) => told.failed.push((vec![subject], error)),
+    pub(super) async fn archive_incidents(&self, subjects: Vec<IncidentSubject>, look: &Look) -> Told {
+        let mut told = Told::default();
+        let looking = subjects.into_iter().map(|subject| async move { (self.may_go(&subject, look).await, subject) });
+        let mut looked = stream::iter(looking).buffered(AT_ONCE);
+        let (mut leaving, mut bytes) = (Vec::new(), 0);
+        while let Some((result, subject)) = looked.next().await {
+            match result {
+                // Another replica was faster.
+                Ok(Ok(messages)) if messages.is_empty() => {}
+                Ok(Ok(messages)) => {
+                    bytes += messages.iter().map(|message| message.data.len()).sum::<usize>();
+                    leaving.push(Leaving { subject, messages });
                 }
-                if bytes >= volume::FULL {
-                    // Memory holds a volume or two, however long incidents are.
-                    bytes = 0;
-                    late.extend(self.move_over(std::mem::take(&mut leaving), &mut told).await);
-                }
+                Ok(Err(stays)) => told.stayed.push((subject, stays)),
+                Err(error) => told.failed.push((vec![subject], error)),
             }
-            late.extend(self.move_over(leaving, &mut told).await);
-            if late.is_empty() {
-                return told;
+            if bytes >= volume::FULL {
+                // So that memory holds about a volume and the incidents that are being read.
+                bytes = 0;
+                self.move_over(std::mem::take(&mut leaving), &mut told).await;
             }
-            pending = late;
         }
-        told.stayed.extend(pending.into_iter().map(|subject| (subject, Stays::Young)));
+        self.move_over(leaving, &mut told).await;
         told
     }
 
-    /// Stores these incidents and takes them off the log; those of which a late word is left there.
-    async fn move_over(&self, leaving: Vec<Leaving>, told: &mut Told) -> Vec<IncidentSubject> {
+    /// Stores these incidents and takes them off the log. A late word that comes meanwhile stays for the next look.
+    async fn move_over(&self, leaving: Vec<Leaving>, told: &mut Told) {
         let kept = match self.archive.store(&leaving).await {
             Ok(kept) => kept,
             Err(outage) => {
                 told.failed.push((leaving.into_iter().map(|leaving| leaving.subject).collect(), outage.into()));
-                return Vec::new();
+                return;
             }
         };
         told.failed.extend(kept.failed.into_iter().map(|(subjects, error)| (subjects, error.into())));
@@ -80,24 +72,17 @@ impl Archivist {
         let (whole, headless): (Vec<_>, Vec<_>) =
             stored.partition(|leaving| has_opening(&kept.archived[&leaving.subject.incident]));
         told.stayed.extend(headless.into_iter().map(|leaving| (leaving.subject, Stays::Headless)));
-        let going = whole.into_iter().map(|leaving| async move { (self.leave(&leaving).await, leaving.subject) });
-        let mut left = Vec::new();
+        let going = whole.into_iter().map(|Leaving { subject, messages }| async move {
+            let last = messages.iter().map(|message| message.sequence).max().unwrap_or(0);
+            (self.take_away(&subject, last).await, subject)
+        });
         let mut gone = stream::iter(going).buffer_unordered(AT_ONCE);
         while let Some((result, subject)) = gone.next().await {
             match result {
-                Ok(true) => told.archived += 1,
-                Ok(false) => left.push(subject),
+                Ok(()) => told.archived += 1,
                 Err(error) => told.failed.push((vec![subject], error)),
             }
         }
-        left
-    }
-
-    /// Takes an archived incident off the log; whether nothing of it is left there.
-    async fn leave(&self, leaving: &Leaving) -> Result<bool, RoundError> {
-        let subject = &leaving.subject;
-        self.take_away(subject, leaving.messages.iter().map(|message| message.sequence).max().unwrap_or(0)).await?;
-        Ok(self.engine.bus.last(streams::INCIDENTS, &subject.filter()).await?.is_none())
     }
 
     /// Purges an incident's facts up to this sequence. They are archived.
@@ -118,8 +103,11 @@ impl Archivist {
         }
         let messages = bus.read(streams::INCIDENTS, &subject.filter(), 1, None).await?;
         if messages.is_empty() {
-            // Another replica was faster.
             return Ok(Ok(messages));
+        }
+        if messages.iter().any(|message| message.sequence > look.last) {
+            // Which consumers have handled it is not known.
+            return Ok(Err(Stays::Young));
         }
         let all: Vec<_> = messages.iter().map(|message| (message.subject.as_str(), message.sequence)).collect();
         if let Some(stays) = rules::unhandled(&look.consumers, &all) {

@@ -98,6 +98,8 @@ impl RoundError {
 #[derive(Debug)]
 struct Look {
     limits: Limits,
+    /// The last sequence of the log then: what was stored later waits for the next look.
+    last: u64,
     consumers: Vec<ConsumerState>,
     /// Every notification that was stored before this has been handled.
     heard_before: Timestamp,
@@ -169,7 +171,8 @@ impl Archivist {
 
     async fn look(&self) -> Result<Look, RoundError> {
         let bus = &self.engine.bus;
-        let now = bus.server_time(streams::INCIDENTS).await?;
+        // Before the consumers are asked: what comes later they may not know of yet.
+        let (now, last) = bus.server_time(streams::INCIDENTS).await?;
         let (consumers, listeners) = futures::try_join!(bus.consumers(streams::INCIDENTS), bus.consumers(streams::ALERTS))?;
         let mut heard_before = now;
         for listener in listeners.iter().filter(|listener| !listener.idle) {
@@ -178,7 +181,7 @@ impl Archivist {
             }
         }
         let [limits, heard_limits] = [now, heard_before].map(|at| Limits::at(at, &self.engine.settings));
-        Ok(Look { limits, consumers, heard_before, heard_limits })
+        Ok(Look { limits, last, consumers, heard_before, heard_limits })
     }
 
     /// A page of closed incidents; where the next one begins.
@@ -193,8 +196,9 @@ impl Archivist {
         subjects.sort_by_key(|subject| subject.incident);
         let mut round = Round::default();
         for some in subjects.chunks(TOGETHER) {
-            let told = self.archive_incidents(some, look).await;
+            let told = self.archive_incidents(some.to_vec(), look).await;
             round.archived += told.archived;
+            metrics::counter!("lastgood_incidents_archived_total").increment(told.archived as u64);
             for (subject, stays) in told.stayed {
                 note(&subject, &stays);
                 *round.stayed.entry(stays.label()).or_default() += 1;
@@ -208,7 +212,6 @@ impl Archivist {
                 *round.stayed.entry("failed").or_default() += subjects.len();
             }
         }
-        metrics::counter!("lastgood_incidents_archived_total").increment(round.archived as u64);
         Ok((round, next))
     }
 }

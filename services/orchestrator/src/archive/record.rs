@@ -98,11 +98,16 @@ impl Archive {
 
     /// An archived incident with all its messages; `None` when it was never archived, or is no longer kept.
     pub async fn read(&self, incident: IncidentId) -> Result<Option<ArchivedIncident>, ArchiveError> {
+        Ok(self.look(incident).await?.map(|(_, archived)| archived))
+    }
+
+    /// An archived incident, and in which of its places it is.
+    async fn look(&self, incident: IncidentId) -> Result<Option<(usize, ArchivedIncident)>, ArchiveError> {
         let mut damaged = None;
         for place in 0..volume::PLACES {
             match self.find(&volume::name(incident, place), incident).await {
                 Ok(None) => {}
-                Ok(archived) => return Ok(archived),
+                Ok(Some(archived)) => return Ok(Some((place, archived))),
                 Err(error) if error.is_outage() => return Err(error),
                 // It may be whole in another volume.
                 Err(error) => damaged = Some(error),
@@ -132,7 +137,15 @@ impl Archive {
     /// An outage. What is wrong with single volumes is told beside what was archived.
     pub async fn store(&self, leaving: &[Leaving]) -> Result<Kept, ArchiveError> {
         let mut kept = Kept::default();
-        let mut pending: Vec<&Leaving> = leaving.iter().collect();
+        // Of what has no opening the rest is archived already: it belongs to that, wherever there is room now.
+        let (mut pending, rests): (Vec<&Leaving>, Vec<&Leaving>) = leaving.iter().partition(|leaving| leaving.has_opening());
+        for rest in rests {
+            match self.add_to_what_is_there(rest, &mut kept.archived).await {
+                Ok(()) => {}
+                Err(error) if error.is_outage() => return Err(error),
+                Err(error) => kept.failed.push((vec![rest.subject.clone()], error)),
+            }
+        }
         for place in 0..volume::PLACES {
             let full = if place + 1 == volume::PLACES { usize::MAX } else { self.full };
             let mut volumes: BTreeMap<String, Vec<&Leaving>> = BTreeMap::new();
@@ -152,6 +165,17 @@ impl Archive {
         Ok(kept)
     }
 
+    /// Stores the rest of an incident where the incident is.
+    async fn add_to_what_is_there(
+        &self,
+        rest: &Leaving,
+        archived: &mut BTreeMap<IncidentId, ArchivedIncident>,
+    ) -> Result<(), ArchiveError> {
+        let incident = rest.subject.incident;
+        let place = self.look(incident).await?.map_or(0, |(place, _)| place);
+        self.put(&volume::name(incident, place), &[rest], usize::MAX, archived).await.map(drop)
+    }
+
     /// Stores these incidents in a volume and reads it back; those that it has no room for.
     async fn put<'a>(
         &self,
@@ -160,12 +184,16 @@ impl Archive {
         full: usize,
         archived: &mut BTreeMap<IncidentId, ArchivedIncident>,
     ) -> Result<Vec<&'a Leaving>, ArchiveError> {
+        let mut replaced = Vec::new();
         for turn in 0..=TRIES {
             let (before, slot) = self.get(name).await?;
             let (wanted, left) = volume::with(&before, leaving, full).map_err(damaged(name))?;
             if wanted == before {
                 for incident in leaving.iter().map(|leaving| leaving.subject.incident) {
                     archived.extend(volume::find(&before, incident).map_err(damaged(name))?.map(|found| (incident, found)));
+                }
+                for replaced in &replaced {
+                    self.bus.forget_object(streams::ARCHIVE_BUCKET, replaced).await;
                 }
                 return Ok(left);
             }
@@ -175,7 +203,8 @@ impl Archive {
             }
             match self.bus.put_object(streams::ARCHIVE_BUCKET, name, &slot, &object).await {
                 // The next turn reads it back, or merges with what the other replica has stored.
-                Ok(()) | Err(AppendError::Lost) => {}
+                Ok(()) => replaced.push(slot),
+                Err(AppendError::Lost) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -1,9 +1,10 @@
 //! Volumes, as pure values: the objects that archived incidents are kept in, many in each, so that what the archive costs nats-server is in
 //! proportion to the days that it is kept for and to its bytes, not to the number of incidents.
 //!
-//! An incident is in the volume of the UTC day of its id; if that was full, of the hour, the minute, the second, then in one that it shares
-//! with a sixteenth and a 256th of that second's, and at last in one of its own. Guarantees: what a volume holds, it holds for good, and one
-//! that is full stays full, so that an incident has one place whoever archives it, and is found by looking into seven at most. The names
+//! An incident is in the volume of the UTC day of its id; if that was full, in that of half of the day's incidents, by the last bit of its
+//! id; if that was full too, of half of those by the bit before it, and so on, and at last in one of its own. Guarantees: what a
+//! volume holds, it holds for good, and one that is full stays full, so that an incident has one place whoever archives it, and is found by
+//! looking into [`PLACES`] at most; there are about as many volumes as their bytes need, up to three times as many. The names
 //! and [`FULL`] are a format: with others, incidents would have two places. Must not: read or write anything.
 
 use std::collections::BTreeMap;
@@ -18,8 +19,10 @@ use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use prost::Message;
 
+/// Bits that tell apart the volumes of a day: enough for six million incidents.
+const BITS: usize = 16;
 /// Places that an incident can be in, the widest first.
-pub const PLACES: usize = 7;
+pub const PLACES: usize = 1 + BITS + 1;
 /// Bytes of a volume, not compressed, from which on it takes no further incident: about a hundred of them, compressed a tenth of it.
 pub const FULL: usize = 1 << 20;
 /// Bytes of a volume that can be read: it may go on to grow by late words, and its last incident may be of any size.
@@ -34,20 +37,26 @@ pub struct Leaving {
     pub messages: Vec<Stored>,
 }
 
+impl Leaving {
+    /// Whether its opening is among them: else they are the rest of a purge that was cut off.
+    #[must_use]
+    pub fn has_opening(&self) -> bool {
+        self.messages.iter().any(|message| message.event_type() == "anomaly_detected")
+    }
+}
+
 /// The name of an incident's volume at this place, below [`PLACES`].
 #[must_use]
 pub fn name(incident: IncidentId, place: usize) -> String {
-    let formats = ["%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S"];
-    let Some(format) = formats.get(place) else { return incident.to_string() };
+    if place > BITS {
+        return incident.to_string();
+    }
     let id = incident.uuid().as_u128();
     // The first 48 bits of a UUIDv7 are milliseconds, its last are random (RFC 9562, 5.7).
     let milliseconds = i64::try_from(id >> 80).unwrap_or(i64::MAX);
-    let time = Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX).strftime(format);
-    match place {
-        4 => format!("{time}-{:x}", id & 0xf),
-        5 => format!("{time}-{:02x}", id & 0xff),
-        _ => time.to_string(),
-    }
+    let day = Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX).strftime("%Y-%m-%d").to_string();
+    let bits: String = (0..place).map(|index| if id >> index & 1 == 1 { '1' } else { '0' }).collect();
+    if bits.is_empty() { day } else { format!("{day}.{bits}") }
 }
 
 /// An incident of a volume.
@@ -176,16 +185,30 @@ mod tests {
     }
 
     #[test]
-    fn an_incidents_places_are_its_day_hour_minute_second_parts_of_it_and_itself() {
-        // The last of 2026, a quarter of a second before its end.
+    fn an_incidents_places_are_its_day_ever_smaller_parts_of_it_and_itself() {
+        // The last of 2026, a quarter of a second before its end; the id ends in 0x42.
         let incident = leaving(1_798_761_599_750, &[]).subject.incident;
         let names: Vec<_> = (0..PLACES).map(|place| name(incident, place)).collect();
-        let second = "2026-12-31T23:59:59";
-        let [sixteenth, part, own] = [format!("{second}-2"), format!("{second}-42"), incident.to_string()];
-        let expected = ["2026-12-31", "2026-12-31T23", "2026-12-31T23:59", second, &sixteenth, &part, &own];
-        assert_eq!(names, expected);
+        assert_eq!(names[..5], ["2026-12-31", "2026-12-31.0", "2026-12-31.01", "2026-12-31.010", "2026-12-31.0100"]);
+        assert_eq!(names[16..], ["2026-12-31.0100001000000000".to_owned(), incident.to_string()]);
         let far = leaving((1 << 48) - 1, &[]).subject.incident;
         assert_eq!(name(far, 0), "9999-12-30", "an id that is none of ours has places as well");
+    }
+
+    #[test]
+    fn a_day_has_about_as_many_volumes_as_its_incidents_need() {
+        for count in [90_u128, 300, 1_000, 3_000, 10_000] {
+            let mut held: BTreeMap<String, usize> = BTreeMap::new();
+            for number in 0..count {
+                // Its last bits as random as an id's.
+                let id = 1_795_000_000_000_u128 << 80 | number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 7 & 0xffff_ffff;
+                let incident: IncidentId = format!("inc_{id:032x}").parse().unwrap();
+                let place = (0..PLACES).find(|place| held.get(&name(incident, *place)).is_none_or(|held| *held < 100)).unwrap();
+                *held.entry(name(incident, place)).or_default() += 1;
+            }
+            let needed = usize::try_from(count).unwrap().div_ceil(100);
+            assert!(held.len() <= 3 * needed + 1, "{count} incidents in {} volumes of 100", held.len());
+        }
     }
 
     #[test]
@@ -235,8 +258,8 @@ mod tests {
             let mut volumes: BTreeMap<String, ArchiveVolume> = BTreeMap::new();
             let mut told: BTreeMap<IncidentId, Vec<u64>> = BTreeMap::new();
             for batch in &batches {
-                // Some of a second, some of another hour.
-                let number = |number: &u128| number / 4 * 3_000_000 + number % 4;
+                // Some of a day, some of another.
+                let number = |number: &u128| number / 20 * 90_000_000 + number % 20;
                 let batch: Vec<_> = batch.iter().map(|(one, sequence)| leaving(number(one), &[*sequence])).collect();
                 let mut pending: Vec<&Leaving> = batch.iter().collect();
                 for place in 0..PLACES {

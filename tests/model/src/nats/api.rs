@@ -215,6 +215,7 @@ pub(super) fn direct(stream: &Stream, name: &str, body: &[u8], seen: Timestamp) 
         |stored: &&std::sync::Arc<Stored>| stored.at <= seen && request.start_time.is_none_or(|since| stored.at >= since);
     let all: Vec<_> = sequences.iter().filter_map(|sequence| log.get(*sequence)).filter(wanted).collect();
     let count = all.len();
+    let mut last = 0;
     let parts = all.into_iter().take(request.batch.max(1)).enumerate().map(|(index, stored)| {
         let mut headers = stored.headers.clone();
         headers.insert("Nats-Stream", name);
@@ -222,6 +223,7 @@ pub(super) fn direct(stream: &Stream, name: &str, body: &[u8], seen: Timestamp) 
         headers.insert("Nats-Sequence", stored.sequence.to_string().as_str());
         headers.insert("Nats-Time-Stamp", stored.at.to_string().as_str());
         headers.insert("Nats-Num-Pending", (count - index - 1).to_string().as_str());
+        headers.insert("Nats-Last-Sequence", std::mem::replace(&mut last, stored.sequence).to_string().as_str());
         (headers, stored.data.clone())
     });
     let parts: Vec<Part> = parts.collect();

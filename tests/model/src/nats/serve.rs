@@ -189,11 +189,13 @@ impl State {
                 self.deliver(to, &status(to, 404, "Message Not Found", None), false, now);
             }
             Ok((parts, left)) => {
+                let last = parts.last().and_then(|(headers, _)| headers.get("Nats-Sequence").cloned());
                 for (headers, data) in parts {
                     self.deliver(to, &message(to, Some(headers), data), false, now);
                 }
                 let mut headers = HeaderMap::new();
                 headers.insert("Nats-Num-Pending", left.to_string().as_str());
+                headers.insert("Nats-Last-Sequence", last.as_ref().map_or("0", async_nats::HeaderValue::as_str));
                 self.deliver(to, &status(to, 204, "EOB", Some(headers)), false, now);
             }
         }

@@ -128,7 +128,7 @@ pub(crate) fn shown(headers: Option<&HeaderMap>) -> String {
         .into_iter()
         .flat_map(HeaderMap::iter)
         .flat_map(|(name, values)| values.iter().map(move |value| format!("{name}={}", value.as_str())))
-        .filter(|line| !line.starts_with("Nats-Time-Stamp") && !line.starts_with("Nats-Last-Sequence"))
+        .filter(|line| !line.starts_with("Nats-Time-Stamp"))
         .filter(|line| !line.starts_with("Nats-UpTo-Sequence") && !line.starts_with("Nats-Pending-Bytes"))
         .collect();
     lines.sort();

@@ -75,8 +75,8 @@ pub(crate) async fn upkeep(ground: Ground) -> Transcript {
     let (page, more) = bus.page(streams::INCIDENTS, ">", 1).await.unwrap();
     said.push(format!("{:?} {more}", page.iter().map(|stored| stored.sequence).collect::<Vec<_>>()));
     said.push(format!("{:?}", bus.first_from(streams::INCIDENTS, 1).await.unwrap().map(|stored| stored.sequence)));
-    let apart = bus.server_time(streams::INCIDENTS).await.unwrap().duration_since(ground.now());
-    said.push(format!("{}", apart.as_millis().abs() < 1000));
+    let (now, last) = bus.server_time(streams::INCIDENTS).await.unwrap();
+    said.push(format!("{} {last}", now.duration_since(ground.now()).as_millis().abs() < 1000));
     said.push(ask(transport, "$JS.API.CONSUMER.LIST.NONE", None, "{}").await);
     said
 }
