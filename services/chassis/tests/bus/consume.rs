@@ -13,7 +13,7 @@ use contracts::{Fact, IncidentSubject};
 use testbed::wait;
 use tokio::time::Instant;
 
-use crate::world::{PATIENCE, bus, group, incident, jetstream, nats, ready};
+use crate::world::{self, PATIENCE, bus, group, incident, jetstream, nats, ready};
 
 type Behaviour = dyn Fn(&Delivery) -> Result<(), HandleError> + Send + Sync;
 
