@@ -139,8 +139,8 @@ fn message(stored: &Stored) -> ArchivedMessage {
 #[must_use]
 pub fn packed(volume: &ArchiveVolume) -> Option<Vec<u8>> {
     let mut encoder = (volume.encoded_len() <= LARGEST).then(|| GzEncoder::new(Vec::new(), Compression::default()))?;
-    let written = encoder.write_all(&volume.encode_to_vec()).and_then(|()| encoder.finish());
-    Some(written.expect("memory can always be written to"))
+    // Memory can always be written to.
+    encoder.write_all(&volume.encode_to_vec()).and_then(|()| encoder.finish()).ok()
 }
 
 /// A volume from its object.
