@@ -29,6 +29,8 @@ pub(super) struct Dispositions {
 #[derive(Debug, Clone, Copy)]
 struct Firing {
     starts_at: Timestamp,
+    /// The same, or when that was stored where it was told by a clock that is ahead.
+    began: Timestamp,
     /// Whether its end was heard as well.
     over: bool,
 }
@@ -63,7 +65,7 @@ impl Invariant for Dispositions {
     fn end(&self) -> Result<(), String> {
         self.firing.iter().try_for_each(|(fingerprint, firing)| match self.disposed.get(fingerprint) {
             None => Err(format!("{fingerprint} was stored as firing and has no disposition")),
-            Some(Occurrence::Ended(at)) if *at < firing.starts_at => {
+            Some(Occurrence::Ended(at)) if *at < firing.began => {
                 Err(format!("{fingerprint} fired again at {}, after its end at {at}, and has no disposition", firing.starts_at))
             }
             Some(Occurrence::Open) if firing.over => {
@@ -80,9 +82,10 @@ impl Dispositions {
         for alert in notification.alerts {
             let starts_at = contracts::time::from_proto(alert.starts_at.as_ref()).unwrap_or(message.at);
             let firing = alert.status() == AlertStatus::Firing;
-            let last = self.firing.entry(alert.fingerprint.clone()).or_insert(Firing { starts_at, over: !firing });
+            let told = Firing { starts_at, began: starts_at.min(message.at), over: !firing };
+            let last = self.firing.entry(alert.fingerprint.clone()).or_insert(told);
             if starts_at > last.starts_at {
-                *last = Firing { starts_at, over: !firing };
+                *last = told;
             }
             last.over |= !firing && starts_at == last.starts_at;
             self.stored.insert((alert.fingerprint, firing, starts_at));
