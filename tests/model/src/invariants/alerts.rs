@@ -21,6 +21,8 @@ pub(super) struct Dispositions {
     stored: BTreeSet<(String, bool, Timestamp)>,
     /// By fingerprint: the last firing that was stored.
     firing: BTreeMap<String, Firing>,
+    /// By fingerprint: when its end was last told, on the server's clock.
+    ends: BTreeMap<String, Timestamp>,
     /// By fingerprint: the last occurrence.
     disposed: BTreeMap<String, Occurrence>,
 }
@@ -29,8 +31,9 @@ pub(super) struct Dispositions {
 #[derive(Debug, Clone, Copy)]
 struct Firing {
     starts_at: Timestamp,
-    /// The same, or when that was stored where it was told by a clock that is ahead.
-    began: Timestamp,
+    /// When that was told, on the server's clock, where it was detected by a replica of alert-ingest: each goes by its host's clock, so one's
+    /// beginning may lie after another's end of the same firing.
+    detected: Option<Timestamp>,
     /// Whether its end was heard as well.
     over: bool,
 }
@@ -65,7 +68,7 @@ impl Invariant for Dispositions {
     fn end(&self) -> Result<(), String> {
         self.firing.iter().try_for_each(|(fingerprint, firing)| match self.disposed.get(fingerprint) {
             None => Err(format!("{fingerprint} was stored as firing and has no disposition")),
-            Some(Occurrence::Ended(at)) if *at < firing.began => {
+            Some(Occurrence::Ended(at)) if *at < firing.starts_at && !self.ended_since(fingerprint, firing) => {
                 Err(format!("{fingerprint} fired again at {}, after its end at {at}, and has no disposition", firing.starts_at))
             }
             Some(Occurrence::Open) if firing.over => {
@@ -77,12 +80,21 @@ impl Invariant for Dispositions {
 }
 
 impl Dispositions {
+    /// Whether an end was told after a firing that a replica of alert-ingest detected.
+    fn ended_since(&self, fingerprint: &str, firing: &Firing) -> bool {
+        firing.detected.is_some_and(|at| self.ends.get(fingerprint).is_some_and(|end| at <= *end))
+    }
+
     fn keep(&mut self, message: &Message) {
         let Ok(notification) = AlertNotification::decode(message.data.clone()) else { return };
         for alert in notification.alerts {
             let starts_at = contracts::time::from_proto(alert.starts_at.as_ref()).unwrap_or(message.at);
             let firing = alert.status() == AlertStatus::Firing;
-            let told = Firing { starts_at, began: starts_at.min(message.at), over: !firing };
+            let detected = message.subject.ends_with(".rollout").then_some(message.at);
+            let told = Firing { starts_at, detected, over: !firing };
+            if !firing {
+                self.ends.insert(alert.fingerprint.clone(), message.at);
+            }
             let last = self.firing.entry(alert.fingerprint.clone()).or_insert(told);
             if starts_at > last.starts_at {
                 *last = told;
