@@ -124,6 +124,11 @@ facts! {
     LedgerFact {
         VersionObserved = "version_observed",
         VersionAvailable = "version_available",
+        VersionUnavailable = "version_unavailable",
+        VersionTroubled = "version_troubled",
+        VersionSoaked = "version_soaked",
+        VersionMarked = "version_marked",
+        VersionKept = "version_kept",
         VersionRolledBackFrom = "version_rolled_back_from",
         PauseSwitched = "pause_switched",
     }

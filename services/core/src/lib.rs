@@ -7,4 +7,5 @@
 pub mod incident;
 pub mod ledger;
 pub mod plan;
+pub mod policy;
 pub mod template;
