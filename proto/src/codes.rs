@@ -57,6 +57,10 @@ codes! {
         MassFailure = "mass_failure",
         /// It was rolled back a short while ago.
         Cooldown = "cooldown",
+        /// A freeze window of the policy holds.
+        Frozen = "frozen",
+        /// The version that runs, or one that is newer than the target, is marked as one below which there is no way back.
+        Irreversible = "irreversible",
         /// Another controller owns it, and would undo what we do.
         ManagedElsewhere = "managed_elsewhere",
         /// A kind of workload that no strategy handles yet.
@@ -127,6 +131,8 @@ codes! {
         AlreadyResolved = "already_resolved",
         /// The alert opts out (label or annotation `lastgood_ignore: "true"`).
         Ignored = "ignored",
+        /// The workload's policy does not count such alerts.
+        NotCounted = "not_counted",
     }
 }
 

@@ -7,15 +7,20 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::document::ModeWord;
+use super::document::{Length, ModeWord};
 use super::effective::{ApprovalTimeout, Effective, Mode};
 use super::freeze::{Freeze, frozen};
+use super::problem::quoted;
 use super::read::Policy;
 use super::says::Says;
 use super::select::Workload;
 
 /// The annotation that says the mode.
 pub const MODE: &str = "lastgood.dev/mode";
+/// The annotation that says how long mode `approve` waits.
+pub const APPROVE_WITHIN: &str = "lastgood.dev/approve-within";
+/// The annotation that says how long an alert has to go on before anything is done.
+pub const GRACE: &str = "lastgood.dev/grace";
 /// The annotation that allows a version that was never seen healthy.
 pub const ALLOW_UNKNOWN: &str = "lastgood.dev/allow-unknown";
 /// The annotation that holds smoke tests; the verifier reads it.
@@ -153,7 +158,26 @@ impl Heard {
             sources.push(format!("annotation {ALLOW_UNKNOWN}"));
             self.effective.allow_unknown = text.trim() == "true";
         }
+        if let Some(within) = self.length(workload, APPROVE_WITHIN, &mut sources) {
+            self.within = within;
+        }
+        if let Some(grace) = self.length(workload, GRACE, &mut sources) {
+            self.effective.grace = grace;
+        }
         sources
+    }
+
+    /// An annotation's length of time. One that can't be read only observes: nobody knows what it was to hold back.
+    fn length(&mut self, workload: &Workload<'_>, annotation: &str, sources: &mut Vec<String>) -> Option<Duration> {
+        let text = workload.annotations.get(annotation)?;
+        sources.push(format!("annotation {annotation}"));
+        let length = Length(text.trim().to_owned()).parse();
+        if length.is_none() {
+            self.mode = Some(ModeWord::Observe);
+            let example = Length::EXAMPLE;
+            self.effective.mode_because = format!("its annotation {annotation} says {}; write {example}", quoted(text));
+        }
+        length
     }
 
     fn end(mut self) -> Effective {

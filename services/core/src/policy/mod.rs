@@ -3,7 +3,7 @@
 //! `document` is what people write, `read` makes a checked `Policy` of it, `combine` hears all that have a say for one workload and yields the
 //! `Effective` policy. Who has a say, the first that says something about a field is heard:
 //!
-//! 1. the workload's annotations `lastgood.dev/mode` and `lastgood.dev/allow-unknown`;
+//! 1. the workload's annotations `lastgood.dev/mode`, `approve-within`, `grace` and `allow-unknown`;
 //! 2. the `RollbackPolicy` documents of its namespace that select it: the higher `priority` first, then those by name before those by
 //!    label, by kind and for all; of equals the one whose name comes first in the alphabet, a custom resource before a file;
 //! 3. the `ClusterRollbackPolicy` documents that select it, in the same order;
@@ -27,7 +27,7 @@ mod says;
 mod select;
 mod shape;
 
-pub use combine::{ALLOW_UNKNOWN, MODE, SMOKE_TESTS, combine, governing};
+pub use combine::{ALLOW_UNKNOWN, APPROVE_WITHIN, GRACE, MODE, SMOKE_TESTS, combine, governing};
 pub use effective::{
     ApprovalTimeout, Budgets, Deadlines, Effective, MassFailure, Mode, RestoreConfigMaps, Route, Step,
 };

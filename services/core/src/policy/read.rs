@@ -59,11 +59,13 @@ impl fmt::Display for Id {
 pub struct Limits {
     /// How far back closed incidents can be looked at (`orchestrator.archive.after`).
     pub looks_back: Duration,
+    /// How long a verification may take where no policy says so (`orchestrator.deadlines.verify`).
+    pub verify: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { looks_back: Duration::from_hours(24 * 7) }
+        Self { looks_back: Duration::from_hours(24 * 7), verify: Duration::from_mins(10) }
     }
 }
 

@@ -83,7 +83,7 @@ impl Says {
             mass_failure_window,
             freeze: freeze::read(spec.freeze.as_deref().unwrap_or_default(), at.field("freeze")),
             checks_yaml: spec.checks.as_ref().and_then(|list| checks::read(list, at.field("checks"))),
-            stabilisation: length(at, "stabilisation", spec.stabilisation.as_ref()),
+            stabilisation: stabilisation(spec, limits, at),
             deadlines: deadlines(spec, at.field("deadlines")),
             restore_config_maps: spec.restore_config_maps.map(|word| match word {
                 RestoreConfigMapsWord::Changed => RestoreConfigMaps::Changed,
@@ -104,13 +104,31 @@ impl Says {
 fn looked_back(at: &mut At<'_>, field: &str, given: Option<&Length>, limits: &Limits) -> Option<Duration> {
     let length = length(at, field, given)?;
     if length > limits.looks_back {
-        let longest = jiff::SignedDuration::try_from(limits.looks_back).unwrap_or(jiff::SignedDuration::MAX);
+        let longest = shown_length(limits.looks_back);
         return at.field(field).none(format!(
-            "{} is longer than orchestrator.archive.after ({longest:#}), after which closed incidents can't be looked at; shorten it, or raise that",
+            "{} is longer than orchestrator.archive.after ({longest}), after which closed incidents can't be looked at; shorten it, or raise that",
             quoted(given.map_or("", |given| given.0.as_str()))
         ));
     }
     Some(length)
+}
+
+/// A stabilisation that ends before the verification has to.
+fn stabilisation(spec: &Spec, limits: &Limits, at: &mut At<'_>) -> Option<Duration> {
+    let length = length(at, "stabilisation", spec.stabilisation.as_ref())?;
+    let verify = spec.deadlines.as_ref().and_then(|deadlines| deadlines.verify.as_ref()?.parse()).unwrap_or(limits.verify);
+    if length >= verify {
+        let verify = shown_length(verify);
+        return at.field("stabilisation").none(format!(
+            "is not shorter than deadlines.verify ({verify}), within which it has to end; shorten it, or raise that"
+        ));
+    }
+    Some(length)
+}
+
+/// For people.
+fn shown_length(length: Duration) -> String {
+    format!("{:#}", jiff::SignedDuration::try_from(length).unwrap_or(jiff::SignedDuration::MAX))
 }
 
 fn mass_failure(spec: &Spec, limits: &Limits, at: &mut At<'_>) -> (Option<usize>, Option<Duration>) {

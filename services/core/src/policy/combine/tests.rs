@@ -81,6 +81,18 @@ fn annotations_go_before_policies() {
 }
 
 #[test]
+fn an_annotation_that_cannot_be_read_only_observes() {
+    let read = annotated(&[(MODE, "approve"), (APPROVE_WITHIN, "90s"), (GRACE, "30s")], &[]);
+    assert_eq!(read.mode, Mode::Approve { within: Duration::from_secs(90), on_timeout: ApprovalTimeout::Halt });
+    assert_eq!(read.grace, Duration::from_secs(30));
+    for annotation in [APPROVE_WITHIN, GRACE] {
+        let unread = annotated(&[(MODE, "auto"), (annotation, "a while")], &[]);
+        assert_eq!(unread.mode, Mode::Observe);
+        assert!(unread.mode_because.contains(annotation), "{}", unread.mode_because);
+    }
+}
+
+#[test]
 fn an_invalid_policy_never_fails_open() {
     let bad = policy(Some("shop"), "typo", json!({"freez": [], "workloads": {"names": ["web"]}}));
     let auto = policy(Some("shop"), "all", json!({"priority": 100, "mode": "auto"}));

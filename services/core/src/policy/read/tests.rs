@@ -84,11 +84,21 @@ fn a_policy_that_says_nothing_is_good_and_one_without_a_spec_is_not() {
 
 #[test]
 fn what_is_longer_than_incidents_are_kept_is_refused_for_each_brake() {
-    let limits = Limits { looks_back: Duration::from_mins(30) };
+    let limits = Limits { looks_back: Duration::from_mins(30), ..Limits::default() };
     let spec = json!({"cooldown": "31m", "changeWindow": "31m", "budgets": {"massFailure": {"window": "31m"}}, "soak": "2h"});
     let found = read(&document(&spec), Origin::Cluster, &limits).unwrap().says.unwrap_err();
     let fields: Vec<_> = found.iter().map(|problem| problem.field.as_str()).collect();
     assert_eq!(fields, ["spec.budgets.massFailure.window", "spec.changeWindow", "spec.cooldown"]);
+}
+
+#[test]
+fn a_stabilisation_that_can_never_end_is_refused() {
+    let said = |spec: Value| told(&spec);
+    assert_eq!(
+        said(json!({"stabilisation": "10m"})),
+        ["spec.stabilisation: is not shorter than deadlines.verify (10m), within which it has to end; shorten it, or raise that"]
+    );
+    assert!(said(json!({"stabilisation": "10m", "deadlines": {"verify": "20m"}})).is_empty());
 }
 
 proptest! {
