@@ -36,6 +36,11 @@ pub const ALL_ALERTS: &str = "lastgood.alert.>";
 pub const ALL_LEDGER: &str = "lastgood.ledger.>";
 /// All switches.
 pub const ALL_SWITCHES: &str = "lastgood.switch.>";
+/// All switches of single namespaces. Apart from [`ALL_SWITCHES`]: a binary that doesn't know of them takes the last word under the cluster's
+/// filter for the cluster's, and a namespace's `resume` must not be that.
+pub const ALL_NAMESPACE_SWITCHES: &str = "lastgood.namespace_switch.>";
+/// All facts about budgets.
+pub const ALL_BUDGETS: &str = "lastgood.budget.>";
 /// All schedules.
 pub const ALL_TIMERS: &str = "lastgood.timer.>";
 /// All timers that fired.
@@ -161,6 +166,30 @@ pub fn switch_filter(cluster: &str) -> String {
 #[must_use]
 pub fn switch(cluster: &str, event_type: &str) -> String {
     format!("lastgood.switch.{}.{event_type}", token(cluster))
+}
+
+/// The filter over a namespace's switches.
+#[must_use]
+pub fn namespace_switch_filter(cluster: &str, namespace: &str) -> String {
+    format!("lastgood.namespace_switch.{}.{}.>", token(cluster), token(namespace))
+}
+
+/// Where the facts of a namespace's pause switch go.
+#[must_use]
+pub fn namespace_switch(cluster: &str, namespace: &str, event_type: &str) -> String {
+    format!("lastgood.namespace_switch.{}.{}.{event_type}", token(cluster), token(namespace))
+}
+
+/// The filter over a cluster's budgets: the one literal string of their expectations.
+#[must_use]
+pub fn budget_filter(cluster: &str) -> String {
+    format!("lastgood.budget.{}.>", token(cluster))
+}
+
+/// Where a fact about a cluster's budgets goes.
+#[must_use]
+pub fn budget(cluster: &str, event_type: &str) -> String {
+    format!("lastgood.budget.{}.{event_type}", token(cluster))
 }
 
 /// Where a service's dead letters go.

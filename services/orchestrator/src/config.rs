@@ -37,6 +37,8 @@ pub struct Settings {
     pub cooldown: Duration,
     /// When many workloads failing at once stop everything.
     pub mass_failure: MassFailure,
+    /// How much may be rolled back; without a limit where nothing is said.
+    pub budgets: Budgets,
     /// How long each phase may take.
     pub deadlines: Deadlines,
     /// When closed incidents leave the log, and how long their archive is kept.
@@ -49,6 +51,7 @@ impl Default for Settings {
             window: Duration::from_hours(1),
             cooldown: Duration::from_mins(30),
             mass_failure: MassFailure::default(),
+            budgets: Budgets::default(),
             deadlines: Deadlines::default(),
             archive: Archive::default(),
         }
@@ -136,6 +139,18 @@ impl Default for MassFailure {
     fn default() -> Self {
         Self { workloads: 10, window: Duration::from_mins(5) }
     }
+}
+
+/// `orchestrator.budgets`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budgets {
+    /// Rollbacks of one workload within an hour.
+    pub workload_per_hour: Option<u32>,
+    /// Rollbacks under way at the same time in a namespace.
+    pub namespace_concurrent: Option<u32>,
+    /// Rollbacks under way at the same time in the cluster.
+    pub cluster_concurrent: Option<u32>,
 }
 
 /// `orchestrator.deadlines`; recorded in each incident as it opens.

@@ -17,6 +17,7 @@ use crate::decision::Engine;
 use crate::ledger::RolledBack;
 use crate::resume::{Resume, WAKES};
 use crate::undeliverable::Undeliverable;
+use crate::waiting::{self, Waiting};
 
 /// Notifications handled at the same time.
 const NOTIFICATIONS: usize = 16;
@@ -46,6 +47,8 @@ pub fn consume(engine: &Engine, life: &Lifecycle) {
     start(fired, Arc::new(Fired::new(engine.incidents.clone())));
     let rolled_back = RolledBack { store: engine.store.clone(), incidents: engine.incidents.clone() };
     start(incidents("orchestrator-ledger", vec![subjects::facts_of_type("rollback_started")]), Arc::new(rolled_back));
+    let waiting = ConsumerSpec::new(streams::LEDGER, "orchestrator-waiting", vec![waiting::WAKES.to_owned()]);
+    start(waiting, Arc::new(Waiting::new(engine.clone())));
     start(ConsumerSpec::advisories("orchestrator-advisories"), Arc::new(Undeliverable::new(engine.bus.clone())));
     let letters = ConsumerSpec::new(streams::DEAD, "orchestrator-dead-letters", vec![subjects::ALL_DEAD.to_owned()]);
     start(letters, Arc::new(DeadLetters::new(engine.incidents.clone())));

@@ -151,7 +151,12 @@ impl World {
         let uid = plan.workload_uid.clone();
         let trigger = v1::Occurrence { fingerprint: "f00".into(), alert_name: "Errors".into(), ..v1::Occurrence::default() };
         let deadlines = v1::Deadlines { rollback: seconds(20), start: seconds(60), ..v1::Deadlines::default() };
-        let opened = v1::AnomalyDetected { trigger: Some(trigger), deadlines: Some(deadlines), workload_uid: uid.clone() };
+        let opened = v1::AnomalyDetected {
+            trigger: Some(trigger),
+            deadlines: Some(deadlines),
+            workload_uid: uid.clone(),
+            requested: None,
+        };
         let current = v1::CurrentVersionIdentified {
             version: plan.from.clone(),
             workload_uid: uid,

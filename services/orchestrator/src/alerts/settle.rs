@@ -251,8 +251,13 @@ mod tests {
         use lastgood_core::incident::{Closed, Opened};
         let at = |minutes: i64| Timestamp::from_second(1_800_000_000 + minutes * 60).unwrap();
         let occurrence = |fingerprint: &str| v1::Occurrence { fingerprint: fingerprint.into(), ..v1::Occurrence::default() };
-        let opened =
-            Opened { at: at(-9), trigger: occurrence("a"), workload_uid: "u".into(), deadlines: v1::Deadlines::default() };
+        let opened = Opened {
+            at: at(-9),
+            trigger: occurrence("a"),
+            workload_uid: "u".into(),
+            deadlines: v1::Deadlines::default(),
+            requested: None,
+        };
         let closed = Closed { at: at(0), outcome: v1::Outcome::Completed, reason: "completed".into() };
         let quiet = Incident {
             opened: Some(opened),

@@ -18,11 +18,12 @@ use contracts::HaltReason;
 use contracts::v1::{Occurrence, WorkloadRef};
 use jiff::{SignedDuration, Timestamp};
 use lastgood_core::incident::Command;
+use lastgood_core::policy::Effective;
 
-use crate::brakes;
 use crate::cluster::{Kind, Lookup, LookupError, Object, Selector};
 use crate::config::Settings;
 use crate::correlate::Rules;
+use crate::effective::effective;
 use crate::ledger::{LedgerStore, LedgerView};
 use crate::plan::{Foreign, Inputs, Planned, Step, build, decide_course};
 
@@ -103,7 +104,8 @@ impl Engine {
         heard_at: Timestamp,
         pre: &Prefetched,
     ) -> Result<Vec<Command>, HandleError> {
-        let sets = self.sets_if_needed(kind, workload, &pre.log.ledger).await?;
+        let policy = effective(workload, &self.settings);
+        let sets = self.sets_if_needed(kind, workload, &policy, &pre.log.ledger).await?;
         let now = self.clock.now();
         let course = decide_course(&Inputs {
             kind,
@@ -115,7 +117,7 @@ impl Engine {
             switch: pre.log.switch.as_ref(),
             failing_workloads: pre.log.failing_workloads,
             last_rollback: pre.log.last_rollback,
-            settings: &self.settings,
+            policy: &policy,
             now,
         });
         let planned = match &course.step {
@@ -141,9 +143,15 @@ impl Engine {
     }
 
     /// The ReplicaSets, where the ledger alone doesn't tell enough.
-    async fn sets_if_needed(&self, kind: Kind, workload: &Object, ledger: &LedgerView) -> Result<Vec<Object>, LookupError> {
+    async fn sets_if_needed(
+        &self,
+        kind: Kind,
+        workload: &Object,
+        policy: &Effective,
+        ledger: &LedgerView,
+    ) -> Result<Vec<Object>, LookupError> {
         let hash = workload.template().map(lastgood_core::template::hash).unwrap_or_default();
-        if kind != Kind::Deployment || (ledger.current_since(&hash).is_some() && !brakes::allows_unknown(workload)) {
+        if kind != Kind::Deployment || (ledger.current_since(&hash).is_some() && !policy.allow_unknown) {
             return Ok(Vec::new());
         }
         let Some(selector) = workload.selector() else { return Ok(Vec::new()) };

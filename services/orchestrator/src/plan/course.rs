@@ -4,14 +4,17 @@
 //! (no rollout explains the alert, no version to go back to), what is not allowed now (mode, pause switch, mass failure, cooldown). The
 //! last kind says what would have been done. Must not: read anything, or know of plans' bytes.
 
+use std::time::Duration;
+
 use contracts::{HaltReason, v1};
 use jiff::{SignedDuration, Timestamp};
 use lastgood_core::ledger::{Choice, describe};
+use lastgood_core::policy::{ApprovalTimeout, Effective, Mode};
 use lastgood_core::template;
 
-use crate::brakes::{self, Mode};
+use crate::brakes;
 use crate::cluster::{Kind, Object};
-use crate::config::Settings;
+use crate::effective::ALLOW_UNKNOWN;
 use crate::ledger::LedgerView;
 use crate::ledger::observe::{by_version, version};
 
@@ -36,8 +39,8 @@ pub struct Inputs<'a> {
     pub failing_workloads: usize,
     /// The workload's last rollback.
     pub last_rollback: Option<Timestamp>,
-    /// The configuration.
-    pub settings: &'a Settings,
+    /// What is allowed for this workload.
+    pub policy: &'a Effective,
     /// Now.
     pub now: Timestamp,
 }
@@ -70,6 +73,27 @@ pub enum Step {
     Roll(Box<Target>),
 }
 
+/// What a plan waits for before it is begun.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// A person's word: how long it is waited for, and what comes of silence.
+    pub approval: Option<(Duration, ApprovalTimeout)>,
+    /// Its alerts' going on for so long.
+    pub grace: Option<Duration>,
+}
+
+impl Terms {
+    /// What the policy asks for.
+    #[must_use]
+    pub fn of(policy: &Effective) -> Self {
+        let approval = match policy.mode {
+            Mode::Approve { within, on_timeout } => Some((within, on_timeout)),
+            Mode::Observe | Mode::Auto => None,
+        };
+        Self { approval, grace: (!policy.grace.is_zero()).then_some(policy.grace) }
+    }
+}
+
 /// What is known of the current version, and what is to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Course {
@@ -77,6 +101,8 @@ pub struct Course {
     pub current: v1::CurrentVersionIdentified,
     /// What follows.
     pub step: Step,
+    /// What a plan waits for.
+    pub terms: Terms,
 }
 
 /// Decides. Total: every input has its course.
@@ -96,7 +122,7 @@ pub fn decide_course(inputs: &Inputs<'_>) -> Course {
             },
         }
     };
-    Course { current, step }
+    Course { current, step, terms: Terms::of(inputs.policy) }
 }
 
 fn impossible(inputs: &Inputs<'_>) -> Option<(HaltReason, String)> {
@@ -116,19 +142,24 @@ fn useless(inputs: &Inputs<'_>, hash: &str, changed_at: Option<Timestamp>) -> Op
         let detail = "the alert is about a version that does not run any more";
         return Some((HaltReason::NoRecentChange, detail.to_owned()));
     }
-    let window = SignedDuration::try_from(inputs.settings.window).unwrap_or(SignedDuration::MAX);
+    let window = SignedDuration::try_from(inputs.policy.window).unwrap_or(SignedDuration::MAX);
     brakes::unexplained(changed_at, inputs.alert_since, window).map(|why| (HaltReason::NoRecentChange, why))
 }
 
 fn not_allowed(inputs: &Inputs<'_>) -> Option<(HaltReason, String)> {
-    if let Mode::Observe(why) = brakes::mode(inputs.workload) {
-        return Some((HaltReason::ObserveMode, why));
+    let policy = inputs.policy;
+    if policy.mode == Mode::Observe {
+        return Some((HaltReason::ObserveMode, policy.mode_because.clone()));
     }
     brakes::paused(inputs.switch)
         .map(|why| (HaltReason::Paused, why))
-        .or_else(|| brakes::mass_failure(inputs.failing_workloads, inputs.settings).map(|why| (HaltReason::MassFailure, why)))
         .or_else(|| {
-            brakes::cooling_down(inputs.last_rollback, inputs.now, inputs.settings).map(|why| (HaltReason::Cooldown, why))
+            let many = brakes::mass_failure(inputs.failing_workloads, &policy.mass_failure);
+            many.map(|why| (HaltReason::MassFailure, why))
+        })
+        .or_else(|| {
+            let early = brakes::cooling_down(inputs.last_rollback, inputs.now, policy.cooldown);
+            early.map(|why| (HaltReason::Cooldown, why))
         })
 }
 
@@ -196,7 +227,7 @@ fn target(inputs: &Inputs<'_>, current: &str) -> Result<Target, Vec<String>> {
         }
         Choice::Missing(considered) => considered,
     };
-    if brakes::allows_unknown(inputs.workload) { newest_other(inputs, current).ok_or(considered) } else { Err(considered) }
+    if inputs.policy.allow_unknown { newest_other(inputs, current).ok_or(considered) } else { Err(considered) }
 }
 
 /// The newest other ReplicaSet, for workloads that take the risk; never one that was rolled back from.
@@ -209,7 +240,7 @@ fn newest_other(inputs: &Inputs<'_>, current: &str) -> Option<Target> {
     let known = inputs.ledger.known(hash);
     Some(Target {
         version: version(hash, template, set),
-        evidence: format!("never seen healthy, but {}: \"true\" allows it; revision {}", brakes::ALLOW_UNKNOWN, set.revision()),
+        evidence: format!("never seen healthy, but {}: \"true\" allows it; revision {}", ALLOW_UNKNOWN, set.revision()),
         template_json: template::normalise(template).to_string().into_bytes(),
         last_applied_template_json: known.map(|k| k.last_applied_template_json.clone()).unwrap_or_default(),
         managed_fields_json: known.map(|k| k.managed_fields_json.clone()).unwrap_or_default(),

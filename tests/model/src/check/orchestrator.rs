@@ -12,6 +12,7 @@ use orchestrator::cluster::{Kind, Object};
 use orchestrator::config::Settings;
 use orchestrator::correlate::Workload as Found;
 use orchestrator::decision::course_commands;
+use orchestrator::effective::effective;
 use orchestrator::ledger::LedgerView;
 use orchestrator::occurrences::{Disposition, Known, Meaning, meaning};
 use orchestrator::plan::{Inputs, Step, build, decide_course};
@@ -178,6 +179,7 @@ impl System {
         };
         let switch = v1::PauseSwitched { paused: world.paused, ..v1::PauseSwitched::default() };
         let deployment = Object::new(object(workload));
+        let policy = effective(&deployment, &settings);
         let known = view.current_since(&hash_of(workload.version)).is_some();
         let sets = if known { Vec::new() } else { vec![replica_set(workload)] };
         let now = hour(incident);
@@ -191,7 +193,7 @@ impl System {
             switch: Some(&switch),
             failing_workloads: 1,
             last_rollback: last_rollback.map(|(by, _)| hour(by)),
-            settings: &settings,
+            policy: &policy,
             now,
         });
         let planned = match &course.step {

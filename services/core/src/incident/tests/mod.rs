@@ -50,7 +50,11 @@ fn version(hash: &str) -> v1::Version {
 }
 
 fn open() -> Command {
-    Command::Open(v1::AnomalyDetected { trigger: Some(occurrence("trigger")), deadlines: None, workload_uid: "uid".into() })
+    Command::Open(v1::AnomalyDetected {
+        trigger: Some(occurrence("trigger")),
+        workload_uid: "uid".into(),
+        ..Default::default()
+    })
 }
 
 fn plan() -> Command {

@@ -6,6 +6,8 @@ use contracts::LedgerFact;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::Settings;
+use crate::effective::{APPROVE_WITHIN, GRACE, MODE, effective};
 
 fn at(minute: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + 60 * minute).unwrap()
@@ -61,7 +63,7 @@ fn set(image: &str, revision: i64) -> Object {
 fn good() -> Case {
     Case {
         kind: Kind::Deployment,
-        workload: json!({"metadata": {"name": "web", "uid": "u", "generation": 7, "annotations": {brakes::MODE: "auto"}},
+        workload: json!({"metadata": {"name": "web", "uid": "u", "generation": 7, "annotations": {MODE: "auto"}},
             "spec": {"template": template("web:v2")}}),
         ledger: ledger(&[observed("web:v1"), available("web:v1"), observed("web:v2")]),
         sets: Vec::new(),
@@ -74,8 +76,8 @@ fn good() -> Case {
 }
 
 fn course(case: &Case) -> Course {
-    let settings = Settings::default();
     let workload = Object::new(case.workload.clone());
+    let policy = effective(&workload, &Settings::default());
     decide_course(&Inputs {
         kind: case.kind,
         workload: &workload,
@@ -86,7 +88,7 @@ fn course(case: &Case) -> Course {
         switch: case.switch.as_ref(),
         failing_workloads: case.failing,
         last_rollback: case.last_rollback,
-        settings: &settings,
+        policy: &policy,
         now: at(6),
     })
 }
@@ -131,6 +133,16 @@ fn each_refusal_has_its_reason() {
 }
 
 #[test]
+fn what_a_plan_waits_for_is_what_the_policy_asks() {
+    let mut case = good();
+    assert_eq!(course(&case).terms, Terms::default());
+    case.workload["metadata"]["annotations"] = json!({MODE: "approve", APPROVE_WITHIN: "5m", GRACE: "30s"});
+    assert_eq!(word(&case), "roll to web:v1");
+    let approval = Some((Duration::from_mins(5), ApprovalTimeout::Halt));
+    assert_eq!(course(&case).terms, Terms { approval, grace: Some(Duration::from_secs(30)) });
+}
+
+#[test]
 fn an_alert_about_another_version_says_nothing_of_this_one() {
     let case = Case { about: Some(hash("web:v1")), ..good() };
     assert_eq!(word(&case), "no_recent_change");
@@ -155,7 +167,7 @@ fn a_version_that_was_rolled_back_from_is_no_target() {
     let bad = v1::VersionRolledBackFrom { template_hash: hash("web:v1"), incident: "inc_1".into() };
     case.ledger = case.ledger.with(4, at(0), &bad.into());
     assert_eq!(word(&case), "missing");
-    case.workload["metadata"]["annotations"][brakes::ALLOW_UNKNOWN] = json!("true");
+    case.workload["metadata"]["annotations"][ALLOW_UNKNOWN] = json!("true");
     case.sets = vec![set("web:v1", 1), set("web:v2", 2)];
     assert_eq!(word(&case), "missing", "not even for a workload that takes unknown ones");
 }
@@ -166,7 +178,7 @@ fn an_unknown_version_is_restored_only_where_it_is_allowed() {
     case.ledger = LedgerView::default();
     case.sets = vec![set("web:v0", 1), set("web:v1", 2), set("web:v2", 3)];
     assert_eq!(word(&case), "missing");
-    case.workload["metadata"]["annotations"][brakes::ALLOW_UNKNOWN] = json!("true");
+    case.workload["metadata"]["annotations"][ALLOW_UNKNOWN] = json!("true");
     assert_eq!(word(&case), "roll to web:v1");
 }
 
