@@ -199,6 +199,15 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
+    /// How long an incident may take from its opening until its end is decided, with a quarter to spare for who reports late; a plan that
+    /// waits takes so much longer.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        let phases = [self.decide, self.announce, self.start, self.rollback, self.verify, self.resolve];
+        let all = phases.into_iter().fold(Duration::ZERO, Duration::saturating_add);
+        all.saturating_add(all / 4)
+    }
+
     /// As an incident's opening fact records them.
     #[must_use]
     pub fn recorded(&self) -> v1::Deadlines {

@@ -8,6 +8,7 @@
 pub mod alerts;
 pub mod archive;
 pub mod brakes;
+pub mod budget;
 pub mod cluster;
 pub mod config;
 pub mod correlate;

@@ -75,6 +75,7 @@ impl Resume {
                 Err(AppendError::Lost) => {
                     let loaded = self.engine.incidents.load(subject, Some(expected)).await?;
                     if !is_undecided(&loaded.incident) {
+                        self.engine.give_back_unplanned(subject, &loaded.incident, commands).await;
                         return Ok(());
                     }
                     (incident, expected) = (loaded.incident, loaded.expected);
@@ -149,7 +150,7 @@ impl Engine {
         }
         let Some(workload) = workload else { return Ok(Vec::new()) };
         let Some(opened) = &incident.opened else { return Ok(Vec::new()) };
-        self.decide(kind, &workload, &opened.trigger, opened.at, pre).await
+        self.decide(subject, kind, &workload, &opened.trigger, opened.at, pre).await
     }
 }
 

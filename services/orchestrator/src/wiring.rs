@@ -11,6 +11,7 @@ use contracts::subjects::{self, streams};
 
 use crate::alerts::AlertHandler;
 use crate::archive::Archivist;
+use crate::budget::{self, Returns};
 use crate::dead_letters::DeadLetters;
 use crate::deadlines::{Fired, Schedule};
 use crate::decision::Engine;
@@ -47,6 +48,8 @@ pub fn consume(engine: &Engine, life: &Lifecycle) {
     start(fired, Arc::new(Fired::new(engine.incidents.clone())));
     let rolled_back = RolledBack { store: engine.store.clone(), incidents: engine.incidents.clone() };
     start(incidents("orchestrator-ledger", vec![subjects::facts_of_type("rollback_started")]), Arc::new(rolled_back));
+    let returns = Returns { budgets: engine.budgets.clone(), incidents: engine.incidents.clone() };
+    start(incidents("orchestrator-budgets", budget::ENDS.map(subjects::facts_of_type).to_vec()), Arc::new(returns));
     let waiting = ConsumerSpec::new(streams::LEDGER, "orchestrator-waiting", vec![waiting::WAKES.to_owned()]);
     start(waiting, Arc::new(Waiting::new(engine.clone())));
     start(ConsumerSpec::advisories("orchestrator-advisories"), Arc::new(Undeliverable::new(engine.bus.clone())));

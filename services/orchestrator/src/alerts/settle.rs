@@ -139,7 +139,7 @@ impl Engine {
     ) -> Result<(), HandleError> {
         let mut reads = reads.clone();
         reads.log.failing_workloads = self.failing_workloads(&opened.subject).await?;
-        let commands = self.decide(workload.kind, &workload.object, trigger, note.heard_at, &reads).await?;
+        let commands = self.decide(&opened.subject, workload.kind, &workload.object, trigger, note.heard_at, &reads).await?;
         let (mut before, mut expected) = (opened.before.clone(), opened.expected);
         for _ in 0..TRIES {
             let proposal = fold(&before, &commands, self.clock.now());
@@ -157,6 +157,7 @@ impl Engine {
                 Err(AppendError::Lost) => {
                     let loaded = self.incidents.load(&opened.subject, Some(expected.saturating_add(1))).await?;
                     if !is_undecided(&loaded.incident) {
+                        self.give_back_unplanned(&opened.subject, &loaded.incident, &commands).await;
                         return Ok(());
                     }
                     (before, expected) = (loaded.incident, loaded.expected);

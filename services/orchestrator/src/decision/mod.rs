@@ -14,18 +14,19 @@ use std::sync::atomic::AtomicBool;
 use chassis::bus::{Bus, HandleError};
 use chassis::clock::Clock;
 use chassis::incidents::Incidents;
-use contracts::HaltReason;
+use contracts::{HaltReason, IncidentSubject};
 use contracts::v1::{Occurrence, WorkloadRef};
 use jiff::{SignedDuration, Timestamp};
-use lastgood_core::incident::Command;
-use lastgood_core::policy::Effective;
+use lastgood_core::incident::{Command, Incident};
+use lastgood_core::policy::{Budgets, Effective};
 
+use crate::budget::{BudgetStore, is_limited};
 use crate::cluster::{Kind, Lookup, LookupError, Object, Selector};
 use crate::config::Settings;
 use crate::correlate::Rules;
 use crate::effective::effective;
 use crate::ledger::{LedgerStore, LedgerView};
-use crate::plan::{Foreign, Inputs, Planned, Step, build, decide_course};
+use crate::plan::{Course, Foreign, Inputs, Planned, Step, build, decide_course};
 
 pub use deciding::Deciding;
 pub use openings::Openings;
@@ -44,6 +45,8 @@ pub struct Engine {
     pub incidents: Incidents,
     /// Ledgers on it.
     pub store: LedgerStore,
+    /// Budgets on it.
+    pub budgets: BudgetStore,
     /// The cluster.
     pub cluster: Arc<dyn Lookup>,
     /// Its name and label.
@@ -73,6 +76,7 @@ impl Engine {
         Self {
             incidents: Incidents::new(bus.clone()),
             store: LedgerStore::new(bus.clone()),
+            budgets: BudgetStore::new(bus.clone()),
             deciding: Deciding::default(),
             braked: Arc::default(),
             openings: Openings::default(),
@@ -95,9 +99,11 @@ impl Engine {
         }
     }
 
-    /// Everything from n6 to n9 or n10 for a workload as it is now, as commands. `heard_at` stands in for a trigger without a start.
+    /// Everything from n6 to n9 or n10 for an incident of a workload as it is now, as commands. `heard_at` stands in for a trigger without a
+    /// start.
     pub async fn decide(
         &self,
+        subject: &IncidentSubject,
         kind: Kind,
         workload: &Object,
         trigger: &Occurrence,
@@ -107,7 +113,7 @@ impl Engine {
         let policy = effective(workload, &self.settings);
         let sets = self.sets_if_needed(kind, workload, &policy, &pre.log.ledger).await?;
         let now = self.clock.now();
-        let course = decide_course(&Inputs {
+        let mut course = decide_course(&Inputs {
             kind,
             workload,
             sets: &sets,
@@ -120,6 +126,7 @@ impl Engine {
             policy: &policy,
             now,
         });
+        self.admit(subject, &mut course, policy.budgets).await?;
         let planned = match &course.step {
             Step::Roll(target) | Step::Hold(target, _, _) => {
                 let from = course.current.version.clone().unwrap_or_default();
@@ -140,6 +147,30 @@ impl Engine {
             Step::Halt(..) | Step::Missing(_) => None,
         };
         Ok(course_commands(&course, planned.map(|planned: Planned| (planned.plan, planned.summary))))
+    }
+
+    /// Holds what would go back, where a budget is spent; what is let through has taken.
+    async fn admit(&self, subject: &IncidentSubject, course: &mut Course, budgets: Budgets) -> Result<(), HandleError> {
+        let Step::Roll(target) = &course.step else { return Ok(()) };
+        if !is_limited(&budgets) {
+            return Ok(());
+        }
+        let lasts = self.settings.deadlines.longest().saturating_add(course.terms.longest());
+        if let Err(overspent) = self.budgets.take(subject, budgets, lasts, self.clock.now()).await? {
+            course.step = Step::Hold(target.clone(), HaltReason::BudgetSpent, overspent.to_string());
+        }
+        Ok(())
+    }
+
+    /// What an incident took and whose plan was not stored, because it was decided otherwise meanwhile. Where this fails, its end returns it.
+    pub(crate) async fn give_back_unplanned(&self, subject: &IncidentSubject, incident: &Incident, commands: &[Command]) {
+        let planned = commands.iter().any(|command| matches!(command, Command::Plan(_) | Command::PlanToApprove(..)));
+        if planned
+            && incident.plan.is_none()
+            && let Err(error) = self.budgets.give_back(subject, true).await
+        {
+            tracing::warn!(incident = %subject, %error, "what it took of the budgets is returned later");
+        }
     }
 
     /// The ReplicaSets, where the ledger alone doesn't tell enough.

@@ -92,6 +92,13 @@ impl Terms {
         };
         Self { approval, grace: (!policy.grace.is_zero()).then_some(policy.grace) }
     }
+
+    /// How long a plan may wait at most.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        let within = self.approval.map_or(Duration::ZERO, |(within, _)| within);
+        within.saturating_add(self.grace.unwrap_or_default())
+    }
 }
 
 /// What is known of the current version, and what is to be done.

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod archive;
+mod budgets;
 mod dead_letters;
 mod decisions;
 mod ledger;
