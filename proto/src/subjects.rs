@@ -180,6 +180,15 @@ pub fn namespace_switch(cluster: &str, namespace: &str, event_type: &str) -> Str
     format!("lastgood.namespace_switch.{}.{}.{event_type}", token(cluster), token(namespace))
 }
 
+/// The cluster that a switch's subject names, of a whole cluster or of a namespace of it.
+#[must_use]
+pub fn cluster_of_switch(subject: &str) -> Option<String> {
+    match subject.split('.').collect::<Vec<_>>().as_slice() {
+        ["lastgood", "switch", cluster, _] | ["lastgood", "namespace_switch", cluster, _, _] => Some(name(cluster)),
+        _ => None,
+    }
+}
+
 /// The filter over a cluster's budgets: the one literal string of their expectations.
 #[must_use]
 pub fn budget_filter(cluster: &str) -> String {
@@ -332,6 +341,15 @@ mod tests {
         ] {
             assert_eq!(is_match(filter, subject), matches, "{filter} {subject}");
         }
+    }
+
+    #[test]
+    fn a_namespaces_switch_is_not_under_the_clusters_filter() {
+        let own = namespace_switch("eu.prod", "shop", "pause_switched");
+        assert!(is_match(&namespace_switch_filter("eu.prod", "shop"), &own) && !is_match(&switch_filter("eu.prod"), &own));
+        assert!(!is_match(&namespace_switch_filter("eu.prod", "bank"), &own));
+        assert_eq!(cluster_of_switch(&own).as_deref(), Some("eu.prod"));
+        assert_eq!(cluster_of_switch(&switch("eu", "pause_switched")).as_deref(), Some("eu"));
     }
 
     #[test]

@@ -78,7 +78,11 @@ pub fn unexplained(changed_at: Option<Timestamp>, alert_since: Timestamp, window
 /// Why the pause switch stops this; `None` where it is off.
 #[must_use]
 pub fn paused(switch: Option<&v1::PauseSwitched>) -> Option<String> {
-    switch.filter(|switch| switch.paused).map(|switch| format!("paused by {}: {}", switch.who, switch.reason))
+    let scope = |switch: &v1::PauseSwitched| match switch.namespace.as_str() {
+        "" => String::new(),
+        namespace => format!("namespace {namespace} is "),
+    };
+    switch.filter(|switch| switch.paused).map(|switch| format!("{}paused by {}: {}", scope(switch), switch.who, switch.reason))
 }
 
 /// Why this is not one bad deploy; `workloads` counts those with an incident within the brake's window, this one included.
@@ -162,6 +166,8 @@ mod tests {
         let switch =
             |paused| v1::PauseSwitched { paused, who: "ann".into(), reason: "migration".into(), ..v1::PauseSwitched::default() };
         assert_eq!(paused(Some(&switch(true))).as_deref(), Some("paused by ann: migration"));
+        let of_namespace = v1::PauseSwitched { namespace: "shop".into(), ..switch(true) };
+        assert_eq!(paused(Some(&of_namespace)).as_deref(), Some("namespace shop is paused by ann: migration"));
         assert!(paused(Some(&switch(false))).is_none() && paused(None).is_none());
     }
 }

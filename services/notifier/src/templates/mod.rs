@@ -6,6 +6,7 @@
 
 pub mod alarm;
 pub mod blocks;
+pub mod bulletin;
 pub mod event;
 pub mod notice;
 pub mod page;

@@ -11,6 +11,6 @@ mod view;
 mod watch;
 
 pub use rolled_back::RolledBack;
-pub use store::{LedgerStore, StoreError};
+pub use store::{LedgerStore, Scope, StoreError};
 pub use view::LedgerView;
 pub use watch::{WatchError, watch};
