@@ -20,6 +20,9 @@ pub fn step(fact: &Fact) -> Option<(Mark, String)> {
 
 fn progress(fact: &Fact) -> Option<(Mark, String)> {
     let text = match fact {
+        Fact::AnomalyDetected(v1::AnomalyDetected { requested: Some(requested), .. }) => {
+            format!("{} asked for a rollback: {}", requested.who, requested.reason)
+        }
         Fact::AnomalyDetected(fact) => {
             format!("Detected: {}", fact.trigger.as_ref().map_or("an anomaly", |trigger| &trigger.alert_name))
         }

@@ -20,6 +20,7 @@ mod give_up;
 pub mod ledger;
 pub mod occurrences;
 pub mod pause;
+pub mod person;
 pub mod plan;
 pub mod resume;
 pub mod undeliverable;

@@ -14,7 +14,7 @@ use lastgood_core::template;
 
 use crate::alerts::{TRIES, contended};
 use crate::cluster::{Kind, Object};
-use crate::decision::{Engine, Prefetched, fold};
+use crate::decision::{Cause, Engine, Prefetched, fold};
 
 /// The events that an undecided incident may have stopped at.
 pub const WAKES: [&str; 3] = ["anomaly_detected", "current_version_identified", "previous_version_found"];
@@ -150,7 +150,8 @@ impl Engine {
         }
         let Some(workload) = workload else { return Ok(Vec::new()) };
         let Some(opened) = &incident.opened else { return Ok(Vec::new()) };
-        self.decide(subject, kind, &workload, &opened.trigger, opened.at, pre).await
+        let cause = Cause { trigger: &opened.trigger, heard_at: opened.at, requested: opened.requested.as_ref() };
+        self.decide(subject, kind, &workload, cause, pre).await
     }
 }
 

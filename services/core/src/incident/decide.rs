@@ -336,6 +336,10 @@ fn person(state: &Incident, fact: &v1::PersonActed, now: Timestamp, command: &'s
         },
         // Also when it was the last thing that the close waited for: whoever lost the answer asks again.
         Action::Acknowledge if state.acknowledged.is_some() => Err(Refusal::AlreadySo),
+        // Likewise, whoever said no and lost the answer.
+        Action::Decline | Action::Hold | Action::Pause if state.halt_reason() == Some(HaltReason::DeclinedByPerson) => {
+            Err(Refusal::AlreadySo)
+        }
         _ if matches!(phase, Phase::Closed(_)) => illegal,
         // After the intent the write may have been made: "nothing was rolled back" could be untrue, and nobody would watch it.
         Action::Decline | Action::Hold | Action::Pause if phase == Phase::Acting => illegal,

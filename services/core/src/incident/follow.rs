@@ -81,10 +81,14 @@ fn ending_notices(state: &Incident, outcome: Outcome) -> Vec<v1::NotificationReq
     let escalate =
         |notice: &v1::NotificationRequested| v1::NotificationRequested { audience: Audience::TeamLead.into(), ..notice.clone() };
     match outcome {
-        Outcome::Completed => vec![v1::NotificationRequested {
-            runbook: String::new(),
-            ..on_call(Urgency::Inform, COMPLETED, "The last good version is back, verified, and the alert has resolved")
-        }],
+        Outcome::Completed => {
+            let summary = if state.is_requested() {
+                "The version that was asked for is back, and verified"
+            } else {
+                "The last good version is back, verified, and the alert has resolved"
+            };
+            vec![v1::NotificationRequested { runbook: String::new(), ..on_call(Urgency::Inform, COMPLETED, summary) }]
+        }
         Outcome::Superseded => vec![on_call(Urgency::Inform, "superseded", "Somebody changed the workload; theirs wins")],
         Outcome::Halted => {
             // A trial that changes nothing, and an alert that no rollout explains, have nothing to get a person up for:

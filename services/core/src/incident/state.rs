@@ -9,6 +9,9 @@ use contracts::v1::{self, Audience, Outcome, Urgency};
 use contracts::{DeadlineKind, Fact, HaltReason};
 use jiff::Timestamp;
 
+/// The source of a trigger that is a person's command and no alert: it is over as it is given, and nobody else knows of it.
+pub const BY_COMMAND: &str = "command";
+
 /// A fact as the stream stored it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recorded {

@@ -15,7 +15,7 @@ use super::batches::{Batches, TRIES, contended};
 use super::{Heard, Note};
 use crate::config::Settings;
 use crate::correlate::Workload;
-use crate::decision::{ABOUT, Engine, Prefetched, Proposal, fold, opening};
+use crate::decision::{ABOUT, Cause, Engine, Prefetched, Proposal, fold, opening};
 use crate::occurrences::{Meaning, meaning, occurrence};
 use crate::resume::is_undecided;
 
@@ -139,7 +139,8 @@ impl Engine {
     ) -> Result<(), HandleError> {
         let mut reads = reads.clone();
         reads.log.failing_workloads = self.failing_workloads(&opened.subject).await?;
-        let commands = self.decide(&opened.subject, workload.kind, &workload.object, trigger, note.heard_at, &reads).await?;
+        let cause = Cause { trigger, heard_at: note.heard_at, requested: None };
+        let commands = self.decide(&opened.subject, workload.kind, &workload.object, cause, &reads).await?;
         let (mut before, mut expected) = (opened.before.clone(), opened.expected);
         for _ in 0..TRIES {
             let proposal = fold(&before, &commands, self.clock.now());

@@ -15,7 +15,7 @@ use chassis::bus::{Bus, HandleError};
 use chassis::clock::Clock;
 use chassis::incidents::Incidents;
 use contracts::{HaltReason, IncidentSubject};
-use contracts::v1::{Occurrence, WorkloadRef};
+use contracts::v1::{Occurrence, RollbackRequested, WorkloadRef};
 use jiff::{SignedDuration, Timestamp};
 use lastgood_core::incident::{Command, Incident};
 use lastgood_core::policy::{Budgets, Effective};
@@ -63,6 +63,17 @@ pub struct Engine {
     pub clock: Arc<dyn Clock>,
 }
 
+/// Why an incident is there.
+#[derive(Debug, Clone, Copy)]
+pub struct Cause<'a> {
+    /// What opened it.
+    pub trigger: &'a Occurrence,
+    /// When that was heard; it stands in for a trigger without a start.
+    pub heard_at: Timestamp,
+    /// What a person asked for, where it was no alert.
+    pub requested: Option<&'a RollbackRequested>,
+}
+
 impl From<LookupError> for HandleError {
     fn from(error: LookupError) -> Self {
         Self::outage(format!("{error}: {}", error.source))
@@ -99,15 +110,13 @@ impl Engine {
         }
     }
 
-    /// Everything from n6 to n9 or n10 for an incident of a workload as it is now, as commands. `heard_at` stands in for a trigger without a
-    /// start.
+    /// Everything from n6 to n9 or n10 for an incident of a workload as it is now, as commands.
     pub async fn decide(
         &self,
         subject: &IncidentSubject,
         kind: Kind,
         workload: &Object,
-        trigger: &Occurrence,
-        heard_at: Timestamp,
+        cause: Cause<'_>,
         pre: &Prefetched,
     ) -> Result<Vec<Command>, HandleError> {
         let policy = effective(workload, &self.settings);
@@ -118,8 +127,9 @@ impl Engine {
             workload,
             sets: &sets,
             ledger: &pre.log.ledger,
-            alert_since: contracts::time::from_proto(trigger.starts_at.as_ref()).unwrap_or(heard_at),
-            about: trigger.labels.get(ABOUT).map(String::as_str),
+            alert_since: contracts::time::from_proto(cause.trigger.starts_at.as_ref()).unwrap_or(cause.heard_at),
+            about: cause.trigger.labels.get(ABOUT).map(String::as_str),
+            requested: cause.requested,
             switch: pre.log.switch.as_ref(),
             failing_workloads: pre.log.failing_workloads,
             last_rollback: pre.log.last_rollback,

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: the refusals come in this order: what can't be done at all (kind, another manager, a paused rollout), what would not help
 //! (no rollout explains the alert, no version to go back to), what is not allowed now (mode, pause switch, mass failure, cooldown). The
-//! last kind says what would have been done. Must not: read anything, or know of plans' bytes.
+//! last kind says what would have been done. What a person asks for is only refused for what can't be done, for want of that version, and for
+//! the pause switch. Must not: read anything, or know of plans' bytes.
 
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct Inputs<'a> {
     pub alert_since: Timestamp,
     /// The version that the alert says it is about, by its template's hash, where it does.
     pub about: Option<&'a str>,
+    /// What a person asked for, where it was no alert.
+    pub requested: Option<&'a v1::RollbackRequested>,
     /// The pause switch's last word.
     pub switch: Option<&'a v1::PauseSwitched>,
     /// Workloads of the cluster with an incident within the mass failure brake's window, this one included.
@@ -118,18 +121,47 @@ pub fn decide_course(inputs: &Inputs<'_>) -> Course {
     let current = current_version(inputs);
     let hash = current.version.as_ref().map(|version| version.template_hash.clone()).unwrap_or_default();
     let changed_at = contracts::time::from_proto(current.changed_at.as_ref());
-    let step = if let Some((reason, detail)) = impossible(inputs).or_else(|| useless(inputs, &hash, changed_at)) {
+    let useless = || if inputs.requested.is_some() { None } else { useless(inputs, &hash, changed_at) };
+    let step = if let Some((reason, detail)) = impossible(inputs).or_else(useless) {
         Step::Halt(reason, detail)
     } else {
-        match target(inputs, &hash) {
-            Err(considered) => Step::Missing(considered),
-            Ok(target) => match not_allowed(inputs) {
-                Some((reason, detail)) => Step::Hold(Box::new(target), reason, detail),
-                None => Step::Roll(Box::new(target)),
-            },
+        let (target, not_allowed) = match inputs.requested {
+            Some(requested) => (asked_for(inputs, requested, &hash), paused(inputs)),
+            None => (target(inputs, &hash), not_allowed(inputs)),
+        };
+        match (target, not_allowed) {
+            (Err(considered), _) => Step::Missing(considered),
+            (Ok(target), Some((reason, detail))) => Step::Hold(Box::new(target), reason, detail),
+            (Ok(target), None) => Step::Roll(Box::new(target)),
         }
     };
-    Course { current, step, terms: Terms::of(inputs.policy) }
+    let terms = if inputs.requested.is_some() { Terms::default() } else { Terms::of(inputs.policy) };
+    Course { current, step, terms }
+}
+
+/// The version that a person named, whatever is thought of it; the newest good one where none is named.
+fn asked_for(inputs: &Inputs<'_>, requested: &v1::RollbackRequested, current: &str) -> Result<Target, Vec<String>> {
+    let wanted = requested.to_template_hash.as_str();
+    if wanted.is_empty() {
+        return target(inputs, current);
+    }
+    let Some(known) = inputs.ledger.known(wanted) else {
+        return Err(vec![format!("no version {wanted} of this workload is recorded")]);
+    };
+    if wanted == current {
+        return Err(vec![format!("{}: is the version that runs", describe(&known.version))]);
+    }
+    if known.template_json.is_empty() {
+        return Err(vec![format!("{}: its pod template was not recorded", describe(&known.version))]);
+    }
+    let bad = known.rolled_back_from.as_ref().map(|by| format!("; it was rolled back from by {by}")).unwrap_or_default();
+    Ok(Target {
+        version: known.version.clone(),
+        evidence: format!("{} asked for it: {}{bad}", requested.who, requested.reason),
+        template_json: known.template_json.clone(),
+        last_applied_template_json: known.last_applied_template_json.clone(),
+        managed_fields_json: known.managed_fields_json.clone(),
+    })
 }
 
 fn impossible(inputs: &Inputs<'_>) -> Option<(HaltReason, String)> {
@@ -153,13 +185,16 @@ fn useless(inputs: &Inputs<'_>, hash: &str, changed_at: Option<Timestamp>) -> Op
     brakes::unexplained(changed_at, inputs.alert_since, window).map(|why| (HaltReason::NoRecentChange, why))
 }
 
+fn paused(inputs: &Inputs<'_>) -> Option<(HaltReason, String)> {
+    brakes::paused(inputs.switch).map(|why| (HaltReason::Paused, why))
+}
+
 fn not_allowed(inputs: &Inputs<'_>) -> Option<(HaltReason, String)> {
     let policy = inputs.policy;
     if policy.mode == Mode::Observe {
         return Some((HaltReason::ObserveMode, policy.mode_because.clone()));
     }
-    brakes::paused(inputs.switch)
-        .map(|why| (HaltReason::Paused, why))
+    paused(inputs)
         .or_else(|| {
             let many = brakes::mass_failure(inputs.failing_workloads, &policy.mass_failure);
             many.map(|why| (HaltReason::MassFailure, why))

@@ -6,6 +6,7 @@ mod budgets;
 mod dead_letters;
 mod decisions;
 mod ledger;
+mod people;
 mod storm;
 mod timers;
 mod world;

@@ -190,6 +190,7 @@ impl System {
             ledger: &view,
             alert_since: now,
             about: None,
+            requested: None,
             switch: Some(&switch),
             failing_workloads: 1,
             last_rollback: last_rollback.map(|(by, _)| hour(by)),

@@ -31,6 +31,7 @@ struct Case {
     last_rollback: Option<Timestamp>,
     alert_since: Timestamp,
     about: Option<String>,
+    requested: Option<v1::RollbackRequested>,
 }
 
 fn observed(image: &str) -> LedgerFact {
@@ -72,6 +73,7 @@ fn good() -> Case {
         last_rollback: None,
         alert_since: at(5),
         about: Some(hash("web:v2")),
+        requested: None,
     }
 }
 
@@ -85,6 +87,7 @@ fn course(case: &Case) -> Course {
         ledger: &case.ledger,
         alert_since: case.alert_since,
         about: case.about.as_deref(),
+        requested: case.requested.as_ref(),
         switch: case.switch.as_ref(),
         failing_workloads: case.failing,
         last_rollback: case.last_rollback,
@@ -140,6 +143,46 @@ fn what_a_plan_waits_for_is_what_the_policy_asks() {
     assert_eq!(word(&case), "roll to web:v1");
     let approval = Some((Duration::from_mins(5), ApprovalTimeout::Halt));
     assert_eq!(course(&case).terms, Terms { approval, grace: Some(Duration::from_secs(30)) });
+}
+
+fn asked(image: &str) -> Option<v1::RollbackRequested> {
+    let to_template_hash = if image.is_empty() { String::new() } else { hash(image) };
+    Some(v1::RollbackRequested { to_template_hash, who: "ann".into(), reason: "it is slow".into() })
+}
+
+#[test]
+fn what_a_person_asks_for_is_done_where_it_can_be() {
+    // Nothing that keeps lastgood from acting by itself keeps a person from it; and no policy makes it wait.
+    let annotations = json!({MODE: "observe", GRACE: "1h"});
+    let mut case = Case { requested: asked(""), failing: 99, last_rollback: Some(at(5)), alert_since: at(900), ..good() };
+    case.workload["metadata"]["annotations"] = annotations;
+    assert_eq!(word(&case), "roll to web:v1");
+    assert_eq!(course(&case).terms, Terms::default());
+    let bad = v1::VersionRolledBackFrom { template_hash: hash("web:v1"), incident: "inc_1".into() };
+    case.ledger = case.ledger.with(4, at(0), &bad.into());
+    assert_eq!(word(&case), "missing", "no good version is left");
+    case.requested = asked("web:v1");
+    let Step::Roll(target) = course(&case).step else { panic!("a person says so") };
+    assert!(target.evidence.contains("ann") && target.evidence.contains("inc_1"), "{}", target.evidence);
+}
+
+#[test]
+fn what_a_person_asks_for_and_can_not_be_done_is_refused() {
+    let changes: BTreeMap<&str, Change> = BTreeMap::from([
+        ("unsupported_kind", (|c| c.kind = Kind::StatefulSet) as Change),
+        ("managed_elsewhere", |c| c.workload["metadata"]["labels"] = json!({"kustomize.toolkit.fluxcd.io/name": "shop"})),
+        ("rollout_paused", |c| c.workload["spec"]["paused"] = json!(true)),
+        ("missing", |c| c.requested = asked("web:v2")),
+        ("paused, else web:v1", |c| c.switch = Some(v1::PauseSwitched { paused: true, ..v1::PauseSwitched::default() })),
+    ]);
+    for (expected, change) in changes {
+        let mut case = Case { requested: asked("web:v1"), ..good() };
+        change(&mut case);
+        assert_eq!(word(&case), expected);
+    }
+    let unknown = Case { requested: asked("web:v9"), ..good() };
+    let Step::Missing(considered) = course(&unknown).step else { panic!("nobody recorded it") };
+    assert!(considered[0].contains("is recorded"), "{considered:?}");
 }
 
 #[test]
