@@ -287,7 +287,6 @@ impl Scenario {
             person: &[Person::Approves, Person::Declines, Person::FixesForward],
             asks: true,
             telling_waits: true,
-            swift: depth == Depth::Ci,
             ..Self::BARE
         }
     }
