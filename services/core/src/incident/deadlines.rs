@@ -63,7 +63,10 @@ pub fn verifying_until(state: &Incident) -> Option<Timestamp> {
 
 fn planned(state: &Incident) -> Vec<(DeadlineKind, Timestamp)> {
     let Some((at, _)) = &state.plan else { return Vec::new() };
-    let mut pending: Vec<_> = not_after(state).map(|at| (DeadlineKind::Start, at)).into_iter().collect();
+    let mut pending = Vec::new();
+    if state.free_since().is_some() {
+        pending.push((DeadlineKind::Start, not_after(state).unwrap_or(*at)));
+    }
     pending.extend(approvable_until(state).map(|at| (DeadlineKind::Approve, at)));
     if state.free_since().is_none() {
         pending.extend(state.grace().map(|grace| (DeadlineKind::Grace, after(*at, grace))));

@@ -62,7 +62,7 @@ pub fn not_after(state: &Incident) -> Option<Timestamp> {
     if free_since > *planned_at {
         return Some(after(free_since, state.allowed(|d| d.start.as_ref(), START)));
     }
-    Some(contracts::time::from_proto(plan.not_after.as_ref()).unwrap_or(*planned_at))
+    contracts::time::from_proto(plan.not_after.as_ref())
 }
 
 /// Until when a person may say yes; `None` where nobody is asked (any more).
