@@ -39,6 +39,8 @@ pub fn effective(workload: &Object, settings: &Settings) -> Effective {
         mode,
         mode_because,
         window: settings.window,
+        soak: settings.soak,
+        keep_versions: settings.keep_versions,
         cooldown: settings.cooldown,
         grace: grace.unwrap_or_default(),
         mass_failure: MassFailure { workloads: brake.workloads, window: brake.window },

@@ -15,7 +15,7 @@ use crate::budget::{self, Returns};
 use crate::dead_letters::DeadLetters;
 use crate::deadlines::{Fired, Schedule};
 use crate::decision::Engine;
-use crate::ledger::RolledBack;
+use crate::ledger::{HEARS, RolledBack};
 use crate::resume::{Resume, WAKES};
 use crate::undeliverable::Undeliverable;
 use crate::waiting::{self, Waiting};
@@ -47,7 +47,7 @@ pub fn consume(engine: &Engine, life: &Lifecycle) {
     fired.ack_wait = TAKEN_OVER_AFTER;
     start(fired, Arc::new(Fired::new(engine.incidents.clone())));
     let rolled_back = RolledBack { store: engine.store.clone(), incidents: engine.incidents.clone() };
-    start(incidents("orchestrator-ledger", vec![subjects::facts_of_type("rollback_started")]), Arc::new(rolled_back));
+    start(incidents("orchestrator-ledger", HEARS.map(subjects::facts_of_type).to_vec()), Arc::new(rolled_back));
     let returns = Returns { budgets: engine.budgets.clone(), incidents: engine.incidents.clone() };
     start(incidents("orchestrator-budgets", budget::ENDS.map(subjects::facts_of_type).to_vec()), Arc::new(returns));
     let waiting = ConsumerSpec::new(streams::LEDGER, "orchestrator-waiting", vec![waiting::WAKES.to_owned()]);

@@ -25,7 +25,7 @@ use crate::cluster::{Kind, Lookup, LookupError, Object, Selector};
 use crate::config::Settings;
 use crate::correlate::Rules;
 use crate::effective::effective;
-use crate::ledger::{LedgerStore, LedgerView};
+use crate::ledger::{LedgerStore, LedgerView, Terms};
 use crate::plan::{Course, Foreign, Inputs, Planned, Step, build, decide_course};
 
 pub use deciding::Deciding;
@@ -99,6 +99,13 @@ impl Engine {
         }
     }
 
+    /// The policy that is in force for each workload.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        let settings = Arc::clone(&self.settings);
+        Arc::new(move |workload| effective(workload, &settings))
+    }
+
     /// A workload of this cluster.
     #[must_use]
     pub fn workload_ref(&self, kind: Kind, namespace: &str, name: &str) -> WorkloadRef {
@@ -165,7 +172,7 @@ impl Engine {
         if !is_limited(&budgets) {
             return Ok(());
         }
-        let lasts = self.settings.deadlines.longest().saturating_add(course.terms.longest());
+        let lasts = self.settings.deadlines.longest().saturating_add(course.waits.longest());
         if let Err(overspent) = self.budgets.take(subject, budgets, lasts, self.clock.now()).await? {
             course.step = Step::Hold(target.clone(), HaltReason::BudgetSpent, overspent.to_string());
         }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use lastgood_core::incident::{Command, Incident, Recorded, Refusal, decide, evolve};
 use lastgood_core::policy::ApprovalTimeout;
 
-use crate::plan::{Course, Step, Terms};
+use crate::plan::{Course, Step, Waits};
 
 /// What several commands came to.
 #[derive(Debug, Clone, Default)]
@@ -83,16 +83,16 @@ pub fn course_commands(course: &Course, planned: Option<(v1::Plan, String)>) -> 
         (Step::Roll(target), planned) => {
             let found = v1::PreviousVersionFound { version: Some(target.version.clone()), evidence: target.evidence.clone() };
             commands.push(Command::FindPrevious(found));
-            commands.extend(planned.map(|(plan, would_do)| on_terms(&course.terms, plan, would_do)));
+            commands.extend(planned.map(|(plan, would_do)| on_terms(&course.waits, plan, would_do)));
         }
     }
     commands
 }
 
 /// The plan, and what it waits for.
-fn on_terms(terms: &Terms, plan: v1::Plan, would_do: String) -> Command {
-    let plan = Box::new(v1::Plan { grace: terms.grace.map(duration_to_proto), ..plan });
-    let Some((within, on_timeout)) = terms.approval else { return Command::Plan(plan) };
+fn on_terms(waits: &Waits, plan: v1::Plan, would_do: String) -> Command {
+    let plan = Box::new(v1::Plan { grace: waits.grace.map(duration_to_proto), ..plan });
+    let Some((within, on_timeout)) = waits.approval else { return Command::Plan(plan) };
     let on_timeout = match on_timeout {
         ApprovalTimeout::Halt => v1::OnTimeout::Halt,
         ApprovalTimeout::Proceed => v1::OnTimeout::Proceed,
@@ -129,11 +129,11 @@ mod tests {
     }
 
     fn facts(step: Step, planned: Option<(v1::Plan, String)>) -> Vec<&'static str> {
-        facts_on(step, planned, Terms::default())
+        facts_on(step, planned, Waits::default())
     }
 
-    fn facts_on(step: Step, planned: Option<(v1::Plan, String)>, terms: Terms) -> Vec<&'static str> {
-        let course = Course { current: v1::CurrentVersionIdentified::default(), step, terms };
+    fn facts_on(step: Step, planned: Option<(v1::Plan, String)>, waits: Waits) -> Vec<&'static str> {
+        let course = Course { current: v1::CurrentVersionIdentified::default(), step, waits };
         let occurrence = |fingerprint: &str| v1::Occurrence { fingerprint: fingerprint.into(), ..v1::Occurrence::default() };
         let mut commands = opening(vec![occurrence("a"), occurrence("b")], v1::Deadlines::default(), "u");
         commands.extend(course_commands(&course, planned));
@@ -161,12 +161,12 @@ mod tests {
     fn what_a_plan_waits_for_is_stored_with_it_and_before_it() {
         use std::time::Duration;
         let (grace, approval) = (Some(Duration::from_secs(30)), Some((Duration::from_mins(5), ApprovalTimeout::Halt)));
-        let after = |terms| facts_on(Step::Roll(target()), Some(plan()), terms)[4..].to_vec();
-        assert_eq!(after(Terms { grace, approval: None }), ["grace_begun", "rollback_planned"]);
+        let after = |waits| facts_on(Step::Roll(target()), Some(plan()), waits)[4..].to_vec();
+        assert_eq!(after(Waits { grace, approval: None }), ["grace_begun", "rollback_planned"]);
         let asked = ["approval_requested", "rollback_planned", "notification_requested"];
-        assert_eq!(after(Terms { grace: None, approval }), asked);
+        assert_eq!(after(Waits { grace: None, approval }), asked);
         let both = ["approval_requested", "grace_begun", "rollback_planned", "notification_requested"];
-        assert_eq!(after(Terms { grace, approval }), both);
+        assert_eq!(after(Waits { grace, approval }), both);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use contracts::{HaltReason, v1};
 use jiff::{SignedDuration, Timestamp};
-use lastgood_core::ledger::{Choice, describe};
+use lastgood_core::ledger::{Choice, Known, Standing, describe};
 use lastgood_core::policy::{ApprovalTimeout, Effective, Mode};
 use lastgood_core::template;
 
@@ -78,14 +78,14 @@ pub enum Step {
 
 /// What a plan waits for before it is begun.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Terms {
+pub struct Waits {
     /// A person's word: how long it is waited for, and what comes of silence.
     pub approval: Option<(Duration, ApprovalTimeout)>,
     /// Its alerts' going on for so long.
     pub grace: Option<Duration>,
 }
 
-impl Terms {
+impl Waits {
     /// What the policy asks for.
     #[must_use]
     pub fn of(policy: &Effective) -> Self {
@@ -112,7 +112,7 @@ pub struct Course {
     /// What follows.
     pub step: Step,
     /// What a plan waits for.
-    pub terms: Terms,
+    pub waits: Waits,
 }
 
 /// Decides. Total: every input has its course.
@@ -135,8 +135,8 @@ pub fn decide_course(inputs: &Inputs<'_>) -> Course {
             (Ok(target), None) => Step::Roll(Box::new(target)),
         }
     };
-    let terms = if inputs.requested.is_some() { Terms::default() } else { Terms::of(inputs.policy) };
-    Course { current, step, terms }
+    let waits = if inputs.requested.is_some() { Waits::default() } else { Waits::of(inputs.policy) };
+    Course { current, step, waits }
 }
 
 /// The version that a person named, whatever is thought of it; the newest good one where none is named.
@@ -257,7 +257,7 @@ fn progressed_at(workload: &Object) -> Option<Timestamp> {
 }
 
 fn target(inputs: &Inputs<'_>, current: &str) -> Result<Target, Vec<String>> {
-    let considered = match inputs.ledger.ledger.choose(current) {
+    let considered = match inputs.ledger.ledger.choose(current, inputs.policy.soak) {
         Choice::Chosen(known, evidence) => {
             return Ok(Target {
                 version: known.version.clone(),
@@ -272,9 +272,10 @@ fn target(inputs: &Inputs<'_>, current: &str) -> Result<Target, Vec<String>> {
     if inputs.policy.allow_unknown { newest_other(inputs, current).ok_or(considered) } else { Err(considered) }
 }
 
-/// The newest other ReplicaSet, for workloads that take the risk; never one that was rolled back from.
+/// The newest other ReplicaSet, for workloads that take the risk; never one that is known to be bad.
 fn newest_other(inputs: &Inputs<'_>, current: &str) -> Option<Target> {
-    let refused = |hash: &str| inputs.ledger.known(hash).is_some_and(|known| known.rolled_back_from.is_some());
+    let is_bad = |known: &Known| matches!(known.standing(inputs.policy.soak), Standing::Bad(_));
+    let refused = |hash: &str| inputs.ledger.known(hash).is_some_and(is_bad);
     let sets = by_version(inputs.workload, inputs.sets);
     let others = sets.iter().filter(|(hash, _)| *hash != current && !refused(hash));
     let (hash, set) = others.max_by_key(|(_, set)| set.revision())?;
@@ -282,7 +283,7 @@ fn newest_other(inputs: &Inputs<'_>, current: &str) -> Option<Target> {
     let known = inputs.ledger.known(hash);
     Some(Target {
         version: version(hash, template, set),
-        evidence: format!("never seen healthy, but {}: \"true\" allows it; revision {}", ALLOW_UNKNOWN, set.revision()),
+        evidence: format!("not proved, but {ALLOW_UNKNOWN}: \"true\" allows it; revision {}", set.revision()),
         template_json: template::normalise(template).to_string().into_bytes(),
         last_applied_template_json: known.map(|k| k.last_applied_template_json.clone()).unwrap_or_default(),
         managed_fields_json: known.map(|k| k.managed_fields_json.clone()).unwrap_or_default(),

@@ -9,10 +9,10 @@ use lastgood_core::policy::Budgets;
 use orchestrator::config::Settings;
 use testbed::wait::until;
 
-use super::world::{DEADLINE, World, auto, start, still};
+use super::world::{DEADLINE, World, auto, start, still, unsoaked};
 
 fn one_at_a_time() -> Settings {
-    let mut settings = Settings::default();
+    let mut settings = unsoaked();
     settings.budgets.namespace_concurrent = Some(1);
     settings
 }
@@ -78,7 +78,7 @@ async fn two_replicas_do_not_overspend() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_over_leaves_the_log_and_a_redelivery_takes_nothing_twice() -> anyhow::Result<()> {
-    let world = still(Settings::default()).await?;
+    let world = still(unsoaked()).await?;
     let (budgets, now) = (&world.engine.budgets, || world.engine.clock.now());
     let limits = Budgets { namespace_concurrent: Some(1), ..Budgets::default() };
     let subject = |name: &str| contracts::IncidentSubject { workload: world.workload(name), incident: world.engine.bus.ids().incident() };

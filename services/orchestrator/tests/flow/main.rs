@@ -7,6 +7,7 @@ mod dead_letters;
 mod decisions;
 mod ledger;
 mod people;
+mod soak;
 mod storm;
 mod timers;
 mod world;

@@ -8,7 +8,7 @@ use orchestrator::config::Settings;
 use orchestrator::person::{self, Done, PersonError, Request, Word};
 use serde_json::json;
 
-use super::world::{World, resolved, start};
+use super::world::{World, resolved, start, unsoaked};
 
 fn word() -> Word {
     Word { who: "ann".into(), via: "command".into(), note: "looks right".into() }
@@ -45,7 +45,7 @@ async fn asked(world: &World, name: &str) -> anyhow::Result<IncidentSubject> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_approval_is_asked_for_and_given_once() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     let subject = asked(&world, "web").await?;
     let (incidents, now) = (&world.engine.incidents, world.engine.clock.now());
     let approve = || person::approve(incidents, subject.incident, &word(), now);
@@ -62,7 +62,7 @@ async fn an_approval_is_asked_for_and_given_once() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_no_halts_and_a_yes_after_it_is_refused() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     let subject = asked(&world, "web").await?;
     let (incidents, now) = (&world.engine.incidents, world.engine.clock.now());
     assert!(matches!(person::decline(incidents, subject.incident, &word(), now).await?, Done::Stored(_)));
@@ -76,7 +76,7 @@ async fn a_no_halts_and_a_yes_after_it_is_refused() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_changes_or_resolves_while_it_waits_needs_no_answer() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     asked(&world, "changed").await?;
     world.deploy("changed", "3", json!({})).await?;
     let (_, incident, _) = world.incident("changed", "superseded").await?;
@@ -95,7 +95,7 @@ async fn what_changes_or_resolves_while_it_waits_needs_no_answer() -> anyhow::Re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_timers_of_a_wait_fire() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.good_then_bad("silent", json!({"lastgood.dev/mode": "approve", "lastgood.dev/approve-within": "1s"})).await?;
     world.good_then_bad("brief", json!({"lastgood.dev/mode": "auto", "lastgood.dev/grace": "1s"})).await?;
     world.fire(vec![world.alert("a", "silent"), world.alert("b", "brief")]).await?;
@@ -113,7 +113,7 @@ async fn the_timers_of_a_wait_fire() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_goes_back_to_a_named_version_whatever_the_policy_says() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.deploy("web", "1", json!({})).await?;
     world.wait_ledger("web", true).await?;
     let first = world.hash("web").await?;

@@ -46,7 +46,7 @@ fn observed(image: &str) -> LedgerFact {
 }
 
 fn available(image: &str) -> LedgerFact {
-    v1::VersionAvailable { template_hash: hash(image), replicas: 2 }.into()
+    v1::VersionAvailable { template_hash: hash(image), replicas: 2, restarts: 0 }.into()
 }
 
 fn ledger(facts: &[LedgerFact]) -> LedgerView {
@@ -78,8 +78,9 @@ fn good() -> Case {
 }
 
 fn course(case: &Case) -> Course {
+    let settings = Settings { soak: std::time::Duration::ZERO, ..Settings::default() };
     let workload = Object::new(case.workload.clone());
-    let policy = effective(&workload, &Settings::default());
+    let policy = effective(&workload, &settings);
     decide_course(&Inputs {
         kind: case.kind,
         workload: &workload,
@@ -138,11 +139,11 @@ fn each_refusal_has_its_reason() {
 #[test]
 fn what_a_plan_waits_for_is_what_the_policy_asks() {
     let mut case = good();
-    assert_eq!(course(&case).terms, Terms::default());
+    assert_eq!(course(&case).waits, Waits::default());
     case.workload["metadata"]["annotations"] = json!({MODE: "approve", APPROVE_WITHIN: "5m", GRACE: "30s"});
     assert_eq!(word(&case), "roll to web:v1");
     let approval = Some((Duration::from_mins(5), ApprovalTimeout::Halt));
-    assert_eq!(course(&case).terms, Terms { approval, grace: Some(Duration::from_secs(30)) });
+    assert_eq!(course(&case).waits, Waits { approval, grace: Some(Duration::from_secs(30)) });
 }
 
 fn asked(image: &str) -> Option<v1::RollbackRequested> {
@@ -157,7 +158,7 @@ fn what_a_person_asks_for_is_done_where_it_can_be() {
     let mut case = Case { requested: asked(""), failing: 99, last_rollback: Some(at(5)), alert_since: at(900), ..good() };
     case.workload["metadata"]["annotations"] = annotations;
     assert_eq!(word(&case), "roll to web:v1");
-    assert_eq!(course(&case).terms, Terms::default());
+    assert_eq!(course(&case).waits, Waits::default());
     let bad = v1::VersionRolledBackFrom { template_hash: hash("web:v1"), incident: "inc_1".into() };
     case.ledger = case.ledger.with(4, at(0), &bad.into());
     assert_eq!(word(&case), "missing", "no good version is left");
