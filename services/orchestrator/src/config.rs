@@ -42,6 +42,8 @@ pub struct Settings {
     pub cooldown: Duration,
     /// When many workloads failing at once stop everything.
     pub mass_failure: MassFailure,
+    /// How much may be rolled back; without a limit where nothing is said.
+    pub budgets: Budgets,
     /// How long each phase may take.
     pub deadlines: Deadlines,
     /// When closed incidents leave the log, and how long their archive is kept.
@@ -56,6 +58,7 @@ impl Default for Settings {
             keep_versions: 20,
             cooldown: Duration::from_mins(30),
             mass_failure: MassFailure::default(),
+            budgets: Budgets::default(),
             deadlines: Deadlines::default(),
             archive: Archive::default(),
         }
@@ -149,6 +152,18 @@ impl Default for MassFailure {
     }
 }
 
+/// `orchestrator.budgets`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budgets {
+    /// Rollbacks of one workload within an hour.
+    pub workload_per_hour: Option<u32>,
+    /// Rollbacks under way at the same time in a namespace.
+    pub namespace_concurrent: Option<u32>,
+    /// Rollbacks under way at the same time in the cluster.
+    pub cluster_concurrent: Option<u32>,
+}
+
 /// `orchestrator.deadlines`; recorded in each incident as it opens.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -195,6 +210,15 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
+    /// How long an incident may take from its opening until its end is decided, with a quarter to spare for who reports late; a plan that
+    /// waits takes so much longer.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        let phases = [self.decide, self.announce, self.start, self.rollback, self.verify, self.resolve];
+        let all = phases.into_iter().fold(Duration::ZERO, Duration::saturating_add);
+        all.saturating_add(all / 4)
+    }
+
     /// As an incident's opening fact records them.
     #[must_use]
     pub fn recorded(&self) -> v1::Deadlines {

@@ -19,7 +19,7 @@ use orchestrator::config::Config;
 use orchestrator::correlate::Rules;
 use orchestrator::dead_letters::command::DeadLettersCommand;
 use orchestrator::decision::Engine;
-use orchestrator::ledger::LedgerStore;
+use orchestrator::ledger::{LedgerStore, Scope};
 use orchestrator::{dead_letters, ledger, pause, wiring};
 
 #[derive(Parser)]
@@ -35,8 +35,11 @@ struct Cli {
 enum Subcommands {
     /// Run the service (the default).
     Run,
-    /// Stop all automatic action in the cluster.
+    /// Stop all automatic action in the cluster, or in one namespace of it.
     Pause {
+        /// In this namespace alone.
+        #[arg(long)]
+        namespace: Option<String>,
         /// Why, for the people who will wonder.
         #[arg(long)]
         reason: String,
@@ -51,6 +54,9 @@ enum Subcommands {
     },
     /// Let automatic action go on.
     Resume {
+        /// In this namespace, where it alone was paused.
+        #[arg(long)]
+        namespace: Option<String>,
         /// Why.
         #[arg(long, default_value = "")]
         reason: String,
@@ -76,9 +82,9 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     match cli.command.unwrap_or(Subcommands::Run) {
         Subcommands::Run => run(config).await,
-        Subcommands::Pause { reason, who } => switch(&config, true, reason, who).await,
+        Subcommands::Pause { namespace, reason, who } => switch(&config, namespace, true, reason, who).await,
         Subcommands::Archived { incident } => archived(&config, incident).await,
-        Subcommands::Resume { reason, who } => switch(&config, false, reason, who).await,
+        Subcommands::Resume { namespace, reason, who } => switch(&config, namespace, false, reason, who).await,
         Subcommands::DeadLetters { command } => dead_letters(&config, &command).await,
     }
 }
@@ -127,11 +133,18 @@ async fn archived(config: &Config, incident: IncidentId) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-async fn switch(config: &Config, paused: bool, reason: String, who: Option<String>) -> anyhow::Result<ExitCode> {
+async fn switch(
+    config: &Config,
+    namespace: Option<String>,
+    paused: bool,
+    reason: String,
+    who: Option<String>,
+) -> anyhow::Result<ExitCode> {
     let bus = connect(config).await?;
     let who = pause::who(who, std::env::var("USER").ok());
-    let wanted = PauseSwitched { paused, who, reason };
-    let said = pause::switch(&LedgerStore::new(bus), &config.kubernetes.cluster, &wanted).await?;
+    let scope = Scope { cluster: config.kubernetes.cluster.clone(), namespace };
+    let wanted = PauseSwitched { paused, who, reason, ..PauseSwitched::default() };
+    let said = pause::switch(&LedgerStore::new(bus), &scope, &wanted).await?;
     println!("{said}");
     Ok(ExitCode::SUCCESS)
 }

@@ -11,12 +11,14 @@ use contracts::subjects::{self, streams};
 
 use crate::alerts::AlertHandler;
 use crate::archive::Archivist;
+use crate::budget::{self, Returns};
 use crate::dead_letters::DeadLetters;
 use crate::deadlines::{Fired, Schedule};
 use crate::decision::Engine;
 use crate::ledger::{HEARS, RolledBack};
 use crate::resume::{Resume, WAKES};
 use crate::undeliverable::Undeliverable;
+use crate::waiting::{self, Waiting};
 
 /// Notifications handled at the same time.
 const NOTIFICATIONS: usize = 16;
@@ -46,6 +48,10 @@ pub fn consume(engine: &Engine, life: &Lifecycle) {
     start(fired, Arc::new(Fired::new(engine.incidents.clone())));
     let rolled_back = RolledBack { store: engine.store.clone(), incidents: engine.incidents.clone() };
     start(incidents("orchestrator-ledger", HEARS.map(subjects::facts_of_type).to_vec()), Arc::new(rolled_back));
+    let returns = Returns { budgets: engine.budgets.clone(), incidents: engine.incidents.clone() };
+    start(incidents("orchestrator-budgets", budget::ENDS.map(subjects::facts_of_type).to_vec()), Arc::new(returns));
+    let waiting = ConsumerSpec::new(streams::LEDGER, "orchestrator-waiting", vec![waiting::WAKES.to_owned()]);
+    start(waiting, Arc::new(Waiting::new(engine.clone())));
     start(ConsumerSpec::advisories("orchestrator-advisories"), Arc::new(Undeliverable::new(engine.bus.clone())));
     let letters = ConsumerSpec::new(streams::DEAD, "orchestrator-dead-letters", vec![subjects::ALL_DEAD.to_owned()]);
     start(letters, Arc::new(DeadLetters::new(engine.incidents.clone())));

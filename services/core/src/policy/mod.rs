@@ -14,6 +14,7 @@
 //! names, and by default nothing is changed (`observe`). Must not: read anything; where a policy comes from (a custom resource, a file,
 //! annotations) is the orchestrator's.
 
+pub mod budget;
 mod checks;
 mod combine;
 pub mod document;

@@ -15,7 +15,7 @@ use super::batches::{Batches, TRIES, contended};
 use super::{Heard, Note};
 use crate::config::Settings;
 use crate::correlate::Workload;
-use crate::decision::{ABOUT, Engine, Prefetched, Proposal, fold, opening};
+use crate::decision::{ABOUT, Cause, Engine, Prefetched, Proposal, fold, opening};
 use crate::occurrences::{Meaning, meaning, occurrence};
 use crate::resume::is_undecided;
 
@@ -139,7 +139,8 @@ impl Engine {
     ) -> Result<(), HandleError> {
         let mut reads = reads.clone();
         reads.log.failing_workloads = self.failing_workloads(&opened.subject).await?;
-        let commands = self.decide(workload.kind, &workload.object, trigger, note.heard_at, &reads).await?;
+        let cause = Cause { trigger, heard_at: note.heard_at, requested: None };
+        let commands = self.decide(&opened.subject, workload.kind, &workload.object, cause, &reads).await?;
         let (mut before, mut expected) = (opened.before.clone(), opened.expected);
         for _ in 0..TRIES {
             let proposal = fold(&before, &commands, self.clock.now());
@@ -157,6 +158,7 @@ impl Engine {
                 Err(AppendError::Lost) => {
                     let loaded = self.incidents.load(&opened.subject, Some(expected.saturating_add(1))).await?;
                     if !is_undecided(&loaded.incident) {
+                        self.give_back_unplanned(&opened.subject, &loaded.incident, &commands).await;
                         return Ok(());
                     }
                     (before, expected) = (loaded.incident, loaded.expected);
@@ -251,8 +253,13 @@ mod tests {
         use lastgood_core::incident::{Closed, Opened};
         let at = |minutes: i64| Timestamp::from_second(1_800_000_000 + minutes * 60).unwrap();
         let occurrence = |fingerprint: &str| v1::Occurrence { fingerprint: fingerprint.into(), ..v1::Occurrence::default() };
-        let opened =
-            Opened { at: at(-9), trigger: occurrence("a"), workload_uid: "u".into(), deadlines: v1::Deadlines::default() };
+        let opened = Opened {
+            at: at(-9),
+            trigger: occurrence("a"),
+            workload_uid: "u".into(),
+            deadlines: v1::Deadlines::default(),
+            requested: None,
+        };
         let closed = Closed { at: at(0), outcome: v1::Outcome::Completed, reason: "completed".into() };
         let quiet = Incident {
             opened: Some(opened),

@@ -30,7 +30,7 @@ pub struct LogReads {
     pub latest: Option<(IncidentSubject, Loaded)>,
     /// Its versions.
     pub ledger: LedgerView,
-    /// The pause switch.
+    /// What the pause switches of the cluster and of the workload's namespace say.
     pub switch: Option<PauseSwitched>,
     /// Workloads with an incident of late, this one included; 1 until the incident has opened and they were counted.
     pub failing_workloads: usize,
@@ -93,10 +93,10 @@ impl Engine {
             }
         };
         let rollbacks = subjects::workload_facts_of_type(workload, "rollback_started");
-        let (latest, ledger, (switch, _), failing_workloads, last_rollback) = futures::try_join!(
+        let (latest, ledger, switch, failing_workloads, last_rollback) = futures::try_join!(
             Box::pin(self.latest(workload)),
             async { self.store.load(workload).await.map_err(HandleError::from) },
-            async { self.store.switch(&self.rules.cluster).await.map_err(HandleError::from) },
+            async { self.store.pause(&self.rules.cluster, &workload.namespace).await.map_err(HandleError::from) },
             async { counting.await.map_err(HandleError::from) },
             async { self.bus.last(streams::INCIDENTS, &rollbacks).await.map_err(HandleError::from) },
         )?;
