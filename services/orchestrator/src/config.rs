@@ -2,11 +2,13 @@
 //!
 //! Guarantee: the defaults are the ones that README and the runbooks name. Must not: hold what a single workload can say by annotation.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chassis::config::{Admin, Kubernetes, Nats, Telemetry, duration};
 use contracts::time::duration_to_proto;
 use contracts::v1;
+use lastgood_core::policy;
 use serde::Deserialize;
 
 /// Everything that the orchestrator reads at its start.
@@ -29,6 +31,8 @@ pub struct Config {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// Policies, for clusters without the custom resources: a YAML file of any number of documents.
+    pub policies_file: Option<PathBuf>,
     /// How long before an alert a rollout may lie to be held for its cause.
     #[serde(with = "duration")]
     pub window: Duration,
@@ -53,6 +57,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            policies_file: None,
             window: Duration::from_hours(1),
             soak: Duration::from_mins(10),
             keep_versions: 20,
@@ -217,6 +222,21 @@ impl Deadlines {
         let phases = [self.decide, self.announce, self.start, self.rollback, self.verify, self.resolve];
         let all = phases.into_iter().fold(Duration::ZERO, Duration::saturating_add);
         all.saturating_add(all / 4)
+    }
+
+    /// With what a policy says of them.
+    #[must_use]
+    pub fn with(&self, said: &policy::Deadlines) -> Self {
+        Self {
+            decide: said.decide.unwrap_or(self.decide),
+            announce: said.announce.unwrap_or(self.announce),
+            start: said.start.unwrap_or(self.start),
+            rollback: said.rollback.unwrap_or(self.rollback),
+            verify: said.verify.unwrap_or(self.verify),
+            resolve: said.resolve.unwrap_or(self.resolve),
+            acknowledge: said.acknowledge.unwrap_or(self.acknowledge),
+            notify: said.notify.unwrap_or(self.notify),
+        }
     }
 
     /// As an incident's opening fact records them.

@@ -22,6 +22,7 @@ pub mod occurrences;
 pub mod pause;
 pub mod person;
 pub mod plan;
+pub mod policy;
 pub mod resume;
 pub mod undeliverable;
 pub mod waiting;

@@ -13,6 +13,7 @@ use chassis::config::Args;
 use clap::{Parser, Subcommand};
 use contracts::IncidentId;
 use contracts::v1::PauseSwitched;
+use lastgood_core::policy::Policy;
 use orchestrator::archive::{self, Archive};
 use orchestrator::cluster::LiveCluster;
 use orchestrator::config::Config;
@@ -20,6 +21,8 @@ use orchestrator::correlate::Rules;
 use orchestrator::dead_letters::command::DeadLettersCommand;
 use orchestrator::decision::Engine;
 use orchestrator::ledger::{LedgerStore, Scope};
+use orchestrator::policy::file::{self, FileError};
+use orchestrator::policy::index::limits;
 use orchestrator::{dead_letters, ledger, pause, wiring};
 
 #[derive(Parser)]
@@ -78,6 +81,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let config: Config = chassis::config::load("orchestrator", &cli.args)?;
     config.orchestrator.check()?;
     if cli.args.check_config {
+        policies(&config)?;
         return Ok(ExitCode::SUCCESS);
     }
     match cli.command.unwrap_or(Subcommands::Run) {
@@ -89,18 +93,31 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
+/// The policies of `orchestrator.policies_file`.
+fn policies(config: &Config) -> Result<Vec<Policy>, FileError> {
+    let settings = &config.orchestrator;
+    settings.policies_file.as_ref().map_or_else(|| Ok(Vec::new()), |path| file::load(path, &limits(settings)))
+}
+
 async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let file = policies(&config)?;
     let service = chassis::service::start("orchestrator", &config.nats, &config.admin, &config.telemetry).await?;
     let client = chassis::cluster::connect(&config.kubernetes).await?;
     let cluster = Arc::new(LiveCluster::new(client.clone()));
     let rules = Rules { cluster: config.kubernetes.cluster.clone(), cluster_label: config.kubernetes.cluster_label };
     let engine = Engine::new(service.bus.clone(), cluster, rules, config.orchestrator);
+    let (known, ready) = (service.readiness.flag("policies"), engine.policies.clone());
+    known.not_ready("reading the policies");
+    engine.policies.change(|index| *index = index.clone().awaiting_resources());
+    file.into_iter().for_each(|policy| engine.policies.change(|index| index.put(policy)));
+    wiring::policies(&engine, &client, &service.lifecycle, move || known.ready());
     wiring::consume(&engine, &service.lifecycle);
     wiring::archive(&engine, &service.lifecycle);
     let (listed, stopping) = (service.readiness.flag("ledger"), service.lifecycle.stopping());
     listed.not_ready("listing the workloads");
     service.lifecycle.spawn("ledger watch", async move {
         let name = config.kubernetes.cluster;
+        ready.until_read(&stopping).await;
         let terms = engine.terms();
         ledger::watch(client, engine.cluster, engine.store, terms, &name, stopping, || listed.ready()).await
     });

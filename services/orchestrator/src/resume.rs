@@ -46,7 +46,7 @@ impl Handler for Resume {
         let Some(_deciding) = self.engine.deciding.begin(subject.incident) else {
             return Err(being_decided());
         };
-        let pre = self.engine.prefetch(&subject.workload, Some(&subject)).await?;
+        let pre = self.engine.prefetch(&subject.workload).await?;
         let Some((incident, expected)) = newest(&subject, &pre) else { return Ok(()) };
         let commands = self.engine.rest_of_decision(&subject, &incident, &pre).await?;
         self.finish(&subject, (incident, expected), &commands).await

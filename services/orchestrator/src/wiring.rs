@@ -2,12 +2,14 @@
 //!
 //! Guarantees: every consumer is durable, so that two replicas share the work and a restart goes on where it stopped. Must not: decide.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::bus::{ConsumerSpec, Handler};
 use chassis::lifecycle::Lifecycle;
 use contracts::subjects::{self, streams};
+use kube::Client;
 
 use crate::alerts::AlertHandler;
 use crate::archive::Archivist;
@@ -16,6 +18,8 @@ use crate::dead_letters::DeadLetters;
 use crate::deadlines::{Fired, Schedule};
 use crate::decision::Engine;
 use crate::ledger::{HEARS, RolledBack};
+use crate::policy::status;
+use crate::policy::watch::{self, Resources};
 use crate::resume::{Resume, WAKES};
 use crate::undeliverable::Undeliverable;
 use crate::waiting::{self, Waiting};
@@ -55,6 +59,18 @@ pub fn consume(engine: &Engine, life: &Lifecycle) {
     start(ConsumerSpec::advisories("orchestrator-advisories"), Arc::new(Undeliverable::new(engine.bus.clone())));
     let letters = ConsumerSpec::new(streams::DEAD, "orchestrator-dead-letters", vec![subjects::ALL_DEAD.to_owned()]);
     start(letters, Arc::new(DeadLetters::new(engine.incidents.clone())));
+}
+
+/// Starts hearing of policies, and saying what was made of each. `known` is called once it is known which there are.
+pub fn policies(engine: &Engine, client: &Client, life: &Lifecycle, known: impl Fn() + Send + Sync + 'static) {
+    let (policies, resources) = (engine.policies.clone(), Resources::default());
+    let watching = watch::watch(client.clone(), policies.clone(), resources.clone(), life.stopping(), known);
+    life.spawn("policy watch", watching);
+    let keeping = status::keep(client.clone(), policies, resources, Arc::clone(&engine.clock), life.stopping());
+    life.spawn("policy status", async {
+        keeping.await;
+        Ok::<_, Infallible>(())
+    });
 }
 
 /// Starts the archiving, which nothing else waits for.

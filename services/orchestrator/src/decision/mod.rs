@@ -18,15 +18,15 @@ use contracts::{HaltReason, IncidentSubject};
 use contracts::v1::{Occurrence, RollbackRequested, WorkloadRef};
 use jiff::{SignedDuration, Timestamp};
 use lastgood_core::incident::{Command, Incident};
-use lastgood_core::policy::{Budgets, Effective};
+use lastgood_core::policy::Effective;
 
 use crate::budget::{BudgetStore, is_limited};
 use crate::cluster::{Kind, Lookup, LookupError, Object, Selector};
 use crate::config::Settings;
 use crate::correlate::Rules;
-use crate::effective::effective;
 use crate::ledger::{LedgerStore, LedgerView, Terms};
 use crate::plan::{Course, Foreign, Inputs, Planned, Step, build, decide_course};
+use crate::policy::{Index, Policies, Unread};
 
 pub use deciding::Deciding;
 pub use openings::Openings;
@@ -53,6 +53,8 @@ pub struct Engine {
     pub rules: Arc<Rules>,
     /// The configuration.
     pub settings: Arc<Settings>,
+    /// What is allowed for each workload.
+    pub policies: Policies,
     /// The incidents that this process is deciding.
     pub deciding: Deciding,
     /// Whether the mass failure brake held when it was last asked: what not to read ahead of a decision, and nothing else.
@@ -80,14 +82,21 @@ impl From<LookupError> for HandleError {
     }
 }
 
+impl From<Unread> for HandleError {
+    fn from(error: Unread) -> Self {
+        Self::outage(error.to_string())
+    }
+}
+
 impl Engine {
-    /// On this bus and cluster.
+    /// On this bus and cluster, without any policy.
     #[must_use]
     pub fn new(bus: Bus, cluster: Arc<dyn Lookup>, rules: Rules, settings: Settings) -> Self {
         Self {
             incidents: Incidents::new(bus.clone()),
             store: LedgerStore::new(bus.clone()),
             budgets: BudgetStore::new(bus.clone()),
+            policies: Policies::new(Index::new(&settings)),
             deciding: Deciding::default(),
             braked: Arc::default(),
             openings: Openings::default(),
@@ -102,8 +111,15 @@ impl Engine {
     /// The policy that is in force for each workload.
     #[must_use]
     pub fn terms(&self) -> Terms {
-        let settings = Arc::clone(&self.settings);
-        Arc::new(move |workload| effective(workload, &settings))
+        let engine = self.clone();
+        // Before it is known which policies there are, nothing is recorded: one of them may forbid it.
+        let unread = Effective { ledger: false, ..Effective::default() };
+        Arc::new(move |workload| engine.effective(Kind::Deployment, workload).unwrap_or_else(|_| unread.clone()))
+    }
+
+    /// What is in force for a workload as it is now.
+    pub fn effective(&self, kind: Kind, workload: &Object) -> Result<Effective, Unread> {
+        self.policies.effective(kind, workload, self.clock.now())
     }
 
     /// A workload of this cluster.
@@ -126,7 +142,8 @@ impl Engine {
         cause: Cause<'_>,
         pre: &Prefetched,
     ) -> Result<Vec<Command>, HandleError> {
-        let policy = effective(workload, &self.settings);
+        let policy = self.effective(kind, workload)?;
+        let failing_workloads = self.failing_workloads(subject, &policy.mass_failure).await?;
         let sets = self.sets_if_needed(kind, workload, &policy, &pre.log.ledger).await?;
         let now = self.clock.now();
         let mut course = decide_course(&Inputs {
@@ -138,16 +155,17 @@ impl Engine {
             about: cause.trigger.labels.get(ABOUT).map(String::as_str),
             requested: cause.requested,
             switch: pre.log.switch.as_ref(),
-            failing_workloads: pre.log.failing_workloads,
+            failing_workloads,
             last_rollback: pre.log.last_rollback,
             policy: &policy,
             now,
         });
-        self.admit(subject, &mut course, policy.budgets).await?;
+        self.admit(subject, &mut course, &policy).await?;
         let planned = match &course.step {
             Step::Roll(target) | Step::Hold(target, _, _) => {
                 let from = course.current.version.clone().unwrap_or_default();
-                let start = SignedDuration::try_from(self.settings.deadlines.start).unwrap_or(SignedDuration::from_mins(2));
+                let deadlines = self.settings.deadlines.with(&policy.deadlines);
+                let start = SignedDuration::try_from(deadlines.start).unwrap_or(SignedDuration::from_mins(2));
                 let not_after = now.saturating_add(start).unwrap_or(Timestamp::MAX);
                 let held_for_all = matches!(&course.step, Step::Hold(_, HaltReason::MassFailure, _));
                 let services = match &pre.services {
@@ -163,16 +181,17 @@ impl Engine {
             }
             Step::Halt(..) | Step::Missing(_) => None,
         };
-        Ok(course_commands(&course, planned.map(|planned: Planned| (planned.plan, planned.summary))))
+        Ok(course_commands(&course, planned.map(|planned: Planned| planned.with_checks_of(&policy)).map(|planned| (planned.plan, planned.summary))))
     }
 
     /// Holds what would go back, where a budget is spent; what is let through has taken.
-    async fn admit(&self, subject: &IncidentSubject, course: &mut Course, budgets: Budgets) -> Result<(), HandleError> {
+    async fn admit(&self, subject: &IncidentSubject, course: &mut Course, policy: &Effective) -> Result<(), HandleError> {
         let Step::Roll(target) = &course.step else { return Ok(()) };
+        let budgets = policy.budgets;
         if !is_limited(&budgets) {
             return Ok(());
         }
-        let lasts = self.settings.deadlines.longest().saturating_add(course.waits.longest());
+        let lasts = self.settings.deadlines.with(&policy.deadlines).longest().saturating_add(course.waits.longest());
         if let Err(overspent) = self.budgets.take(subject, budgets, lasts, self.clock.now()).await? {
             course.step = Step::Hold(target.clone(), HaltReason::BudgetSpent, overspent.to_string());
         }

@@ -1,7 +1,7 @@
 //! Which course an incident takes: halt, and why, or go back to which version.
 //!
 //! Guarantees: the refusals come in this order: what can't be done at all (kind, another manager, a paused rollout), what would not help
-//! (no rollout explains the alert, no version to go back to), what is not allowed now (mode, pause switch, mass failure, cooldown). The
+//! (no rollout explains the alert, no version to go back to), what is not allowed now (mode, pause switch, freeze, a version without a way back, mass failure, cooldown). The
 //! last kind says what would have been done. What a person asks for is only refused for what can't be done, for want of that version, and for
 //! the pause switch. Must not: read anything, or know of plans' bytes.
 
@@ -18,6 +18,7 @@ use crate::cluster::{Kind, Object};
 use crate::effective::ALLOW_UNKNOWN;
 use crate::ledger::LedgerView;
 use crate::ledger::observe::{by_version, version};
+use crate::plan::way_back::no_way_back;
 
 /// Everything that the decision depends on.
 #[derive(Debug)]
@@ -125,14 +126,14 @@ pub fn decide_course(inputs: &Inputs<'_>) -> Course {
     let step = if let Some((reason, detail)) = impossible(inputs).or_else(useless) {
         Step::Halt(reason, detail)
     } else {
-        let (target, not_allowed) = match inputs.requested {
-            Some(requested) => (asked_for(inputs, requested, &hash), paused(inputs)),
-            None => (target(inputs, &hash), not_allowed(inputs)),
+        let (target, allowed): (_, fn(&Inputs<'_>, &Target) -> _) = match inputs.requested {
+            Some(requested) => (asked_for(inputs, requested, &hash), |inputs, _| paused(inputs)),
+            None => (target(inputs, &hash), not_allowed),
         };
-        match (target, not_allowed) {
-            (Err(considered), _) => Step::Missing(considered),
-            (Ok(target), Some((reason, detail))) => Step::Hold(Box::new(target), reason, detail),
-            (Ok(target), None) => Step::Roll(Box::new(target)),
+        match target.map(|target| (allowed(inputs, &target), target)) {
+            Err(considered) => Step::Missing(considered),
+            Ok((Some((reason, detail)), target)) => Step::Hold(Box::new(target), reason, detail),
+            Ok((None, target)) => Step::Roll(Box::new(target)),
         }
     };
     let waits = if inputs.requested.is_some() { Waits::default() } else { Waits::of(inputs.policy) };
@@ -189,12 +190,14 @@ fn paused(inputs: &Inputs<'_>) -> Option<(HaltReason, String)> {
     brakes::paused(inputs.switch).map(|why| (HaltReason::Paused, why))
 }
 
-fn not_allowed(inputs: &Inputs<'_>) -> Option<(HaltReason, String)> {
+fn not_allowed(inputs: &Inputs<'_>, target: &Target) -> Option<(HaltReason, String)> {
     let policy = inputs.policy;
     if policy.mode == Mode::Observe {
         return Some((HaltReason::ObserveMode, policy.mode_because.clone()));
     }
     paused(inputs)
+        .or_else(|| policy.frozen.clone().map(|why| (HaltReason::Frozen, why)))
+        .or_else(|| no_way_back(inputs, target).map(|why| (HaltReason::Irreversible, why)))
         .or_else(|| {
             let many = brakes::mass_failure(inputs.failing_workloads, &policy.mass_failure);
             many.map(|why| (HaltReason::MassFailure, why))
@@ -283,7 +286,7 @@ fn newest_other(inputs: &Inputs<'_>, current: &str) -> Option<Target> {
     let known = inputs.ledger.known(hash);
     Some(Target {
         version: version(hash, template, set),
-        evidence: format!("not proved, but {ALLOW_UNKNOWN}: \"true\" allows it; revision {}", set.revision()),
+        evidence: format!("not proved, but {ALLOW_UNKNOWN} (or its policy) allows it; revision {}", set.revision()),
         template_json: template::normalise(template).to_string().into_bytes(),
         last_applied_template_json: known.map(|k| k.last_applied_template_json.clone()).unwrap_or_default(),
         managed_fields_json: known.map(|k| k.managed_fields_json.clone()).unwrap_or_default(),

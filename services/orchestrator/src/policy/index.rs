@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use lastgood_core::policy::document::{CLUSTER_KIND, KIND};
-use lastgood_core::policy::{Effective, Id, Limits, MassFailure, Origin, Policy, Workload, combine};
+use lastgood_core::policy::{Budgets, Effective, Id, Limits, MassFailure, Origin, Policy, Workload, combine};
 
 use crate::cluster::{Kind, Object, strings};
 use crate::config::Settings;
@@ -34,13 +34,18 @@ pub struct Unread {
 /// What the configuration says of a policy's fields.
 #[must_use]
 pub fn defaults(settings: &Settings) -> Effective {
-    let brake = &settings.mass_failure;
+    let (brake, budgets) = (&settings.mass_failure, &settings.budgets);
     Effective {
         window: settings.window,
         soak: settings.soak,
         cooldown: settings.cooldown,
         keep_versions: settings.keep_versions,
         mass_failure: MassFailure { workloads: brake.workloads, window: brake.window },
+        budgets: Budgets {
+            workload_per_hour: budgets.workload_per_hour,
+            namespace_concurrent: budgets.namespace_concurrent,
+            cluster_concurrent: budgets.cluster_concurrent,
+        },
         ..Effective::default()
     }
 }

@@ -18,6 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jiff::Timestamp;
 use lastgood_core::policy::Effective;
 use tokio::sync::watch as signal;
+use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Kind, Object};
 pub use index::{Index, Unread};
@@ -53,6 +54,21 @@ impl Policies {
         how(Arc::make_mut(&mut index));
         drop(index);
         self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Waits until it is known which policies there are, or it is told to stop.
+    pub async fn until_read(&self, stopping: &CancellationToken) {
+        let mut changes = self.changes();
+        let read = async {
+            while !self.now().is_read() {
+                // The sender lives as long as `self`.
+                let _ = changes.changed().await;
+            }
+        };
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = read => {}
+        }
     }
 
     /// Ends with each change.

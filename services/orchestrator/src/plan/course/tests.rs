@@ -80,7 +80,11 @@ fn good() -> Case {
 fn course(case: &Case) -> Course {
     let settings = Settings { soak: std::time::Duration::ZERO, ..Settings::default() };
     let workload = Object::new(case.workload.clone());
-    let policy = effective(&workload, &settings);
+    course_by(case, &effective(&workload, &settings))
+}
+
+fn course_by(case: &Case, policy: &Effective) -> Course {
+    let workload = Object::new(case.workload.clone());
     decide_course(&Inputs {
         kind: case.kind,
         workload: &workload,
@@ -92,7 +96,7 @@ fn course(case: &Case) -> Course {
         switch: case.switch.as_ref(),
         failing_workloads: case.failing,
         last_rollback: case.last_rollback,
-        policy: &policy,
+        policy,
         now: at(6),
     })
 }
@@ -184,6 +188,43 @@ fn what_a_person_asks_for_and_can_not_be_done_is_refused() {
     let unknown = Case { requested: asked("web:v9"), ..good() };
     let Step::Missing(considered) = course(&unknown).step else { panic!("nobody recorded it") };
     assert!(considered[0].contains("is recorded"), "{considered:?}");
+}
+
+#[test]
+fn a_freeze_window_holds_what_would_be_done() {
+    let mut policy = effective(&Object::new(good().workload), &Settings { soak: Duration::ZERO, ..Settings::default() });
+    policy.frozen = Some("weekend, until Monday".to_owned());
+    let Step::Hold(target, reason, detail) = course_by(&good(), &policy).step else { panic!("not held") };
+    assert_eq!((reason, detail.as_str()), (HaltReason::Frozen, "weekend, until Monday"));
+    assert_eq!(target.version.images[0].image, "web:v1");
+}
+
+fn marked(image: &str) -> LedgerFact {
+    let mut template = template(image);
+    template["metadata"] = json!({"annotations": {"lastgood.dev/irreversible": "migrated orders"}});
+    let version = v1::Version { template_hash: format!("marked {image}"), ..v1::Version::default() };
+    let template_json = template.to_string().into_bytes();
+    v1::VersionObserved { version: Some(version), template_json, ..v1::VersionObserved::default() }.into()
+}
+
+#[test]
+fn nothing_is_restored_behind_a_version_without_a_way_back() {
+    let mut case = good();
+    case.workload["metadata"]["annotations"]["lastgood.dev/irreversible"] = json!("migrated orders");
+    assert_eq!(word(&case), "irreversible, else web:v1", "the version that runs, by its workload");
+    case.workload["metadata"]["annotations"]["lastgood.dev/irreversible"] = json!("false");
+    assert_eq!(word(&case), "roll to web:v1");
+    let (v1, v2) = ([observed("web:v1"), available("web:v1")], observed("web:v2"));
+    case.ledger = ledger(&[v1.as_slice(), &[marked("web:v1b"), v2.clone()]].concat());
+    assert_eq!(word(&case), "irreversible, else web:v1", "one between the two");
+    case.ledger = ledger(&[[marked("web:v0")].as_slice(), &v1, &[v2]].concat());
+    assert_eq!(word(&case), "roll to web:v1", "an older one is no obstacle");
+    let mut template = template("web:v1b");
+    template["metadata"] = json!({"annotations": {"lastgood.dev/irreversible": ""}});
+    let between = set("web:v1b", 2).json().clone();
+    let between = Object::new(json!({"metadata": between["metadata"], "spec": {"template": template}}));
+    case.sets = vec![set("web:v1", 1), between, set("web:v2", 3)];
+    assert_eq!(word(&case), "irreversible, else web:v1", "one that only the cluster knows");
 }
 
 #[test]
