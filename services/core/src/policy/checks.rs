@@ -90,7 +90,9 @@ fn http(http: &Http, at: &mut At<'_>) {
     for (name, value) in http.headers.iter().flatten() {
         let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         if name.is_empty() || !name.chars().all(token) || value.contains(|c: char| c.is_control() || !c.is_ascii()) {
-            at.field("headers").field(name).refuse("is no header; write a name of letters, digits and -, and a value of plain text");
+            at.field("headers")
+                .field(name)
+                .refuse("is no header; write a name of letters, digits and -, and a value of plain text");
         }
     }
 }

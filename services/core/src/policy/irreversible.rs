@@ -46,7 +46,9 @@ mod tests {
 
     #[test]
     fn any_text_but_false_marks() {
-        for (text, marked) in [("true", true), ("", true), ("migrated orders", true), ("no", true), ("false", false), (" false ", false)] {
+        for (text, marked) in
+            [("true", true), ("", true), ("migrated orders", true), ("no", true), ("false", false), (" false ", false)]
+        {
             assert_eq!(mark(Some(text)).is_some(), marked, "{text}");
         }
         assert_eq!(mark(None), None);

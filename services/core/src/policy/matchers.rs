@@ -214,7 +214,18 @@ mod tests {
 
     #[test]
     fn what_is_no_matcher_is_refused_with_an_example() {
-        for text in ["", "severity", "=page", "a b=c", "severity~page", "severity=\"page", "severity=\"a\"b", "a={b}", "a=~\"(\"", "a=~b("] {
+        for text in [
+            "",
+            "severity",
+            "=page",
+            "a b=c",
+            "severity~page",
+            "severity=\"page",
+            "severity=\"a\"b",
+            "a={b}",
+            "a=~\"(\"",
+            "a=~b(",
+        ] {
             let why = Matcher::parse(text).expect_err(text);
             assert!(why.contains("write "), "{text}: {why}");
         }

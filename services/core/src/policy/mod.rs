@@ -29,9 +29,7 @@ mod select;
 mod shape;
 
 pub use combine::{ALLOW_UNKNOWN, APPROVE_WITHIN, GRACE, MODE, SMOKE_TESTS, combine, governing};
-pub use effective::{
-    ApprovalTimeout, Budgets, Deadlines, Effective, MassFailure, Mode, RestoreConfigMaps, Route, Step,
-};
+pub use effective::{ApprovalTimeout, Budgets, Deadlines, Effective, MassFailure, Mode, RestoreConfigMaps, Route, Step};
 pub use irreversible::{IRREVERSIBLE, held, mark, mark_of_template};
 pub use problem::Problem;
 pub use read::{Id, Limits, Origin, Policy, read};

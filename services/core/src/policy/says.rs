@@ -178,7 +178,10 @@ fn routes(spec: &Spec, mut at: At<'_>) -> Option<Vec<Route>> {
         let mut at = at.index(index);
         let reasons = route.reasons.clone().unwrap_or_default();
         for (index, code) in reasons.iter().enumerate().filter(|(_, code)| !known(code)) {
-            let text = format!("{} is no reason; take one that has a page in the runbooks, like observe_mode, or completed", quoted(code));
+            let text = format!(
+                "{} is no reason; take one that has a page in the runbooks, like observe_mode, or completed",
+                quoted(code)
+            );
             at.field("reasons").index(index).refuse(text);
         }
         let receivers = route.receivers.clone().unwrap_or_default();

@@ -143,7 +143,10 @@ mod tests {
             (json!({"selector": {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["back", "front"]}]}}), true),
             (json!({"selector": {"matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["front"]}]}}), false),
             (json!({"selector": {"matchExpressions": [{"key": "x", "operator": "NotIn", "values": ["front"]}]}}), true),
-            (json!({"selector": {"matchExpressions": [{"key": "x", "operator": "DoesNotExist"}, {"key": "app", "operator": "Exists"}]}}), true),
+            (
+                json!({"selector": {"matchExpressions": [{"key": "x", "operator": "DoesNotExist"}, {"key": "app", "operator": "Exists"}]}}),
+                true,
+            ),
         ] {
             assert_eq!(web(workloads.clone()), wanted, "{workloads}");
         }

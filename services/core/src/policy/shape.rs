@@ -196,7 +196,8 @@ mod tests {
             "[a-zA-Z:0-9]{0,8}".prop_map(Value::from),
             prop::sample::select(vec!["10m", "auto", "Sat", "18:00", "=~", "Deployment"]).prop_map(Value::from),
         ];
-        let keys = ["mode", "soak", "alerts", "matchers", "freeze", "days", "start", "checks", "http", "port", "name", "notify", "x"];
+        let keys =
+            ["mode", "soak", "alerts", "matchers", "freeze", "days", "start", "checks", "http", "port", "name", "notify", "x"];
         leaf.prop_recursive(4, 40, 5, move |inner| {
             let entry = (prop::sample::select(keys.to_vec()), inner.clone());
             prop_oneof![

@@ -83,10 +83,13 @@ impl Engine {
 /// Takes out the alerts that the workload's policy does not count. They are dismissed also while it has an open incident: what does not count
 /// must not hold that open.
 fn not_counted(policy: &Effective, alerts: &mut Vec<Heard>) -> Vec<(Heard, Dismissal)> {
-    let (counted, dismissed): (Vec<_>, Vec<_>) =
-        std::mem::take(alerts).into_iter().map(|heard| (policy.not_counted(&heard.alert.labels), heard)).partition(|(why, _)| why.is_none());
+    let (counted, dismissed): (Vec<_>, Vec<_>) = std::mem::take(alerts)
+        .into_iter()
+        .map(|heard| (policy.not_counted(&heard.alert.labels), heard))
+        .partition(|(why, _)| why.is_none());
     alerts.extend(counted.into_iter().map(|(_, heard)| heard));
-    let dismiss = |(why, heard): (Option<String>, Heard)| (heard, Dismissal::new(DismissReason::NotCounted, why.unwrap_or_default()));
+    let dismiss =
+        |(why, heard): (Option<String>, Heard)| (heard, Dismissal::new(DismissReason::NotCounted, why.unwrap_or_default()));
     dismissed.into_iter().map(dismiss).collect()
 }
 

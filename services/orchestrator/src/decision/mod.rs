@@ -14,8 +14,8 @@ use std::sync::atomic::AtomicBool;
 use chassis::bus::{Bus, HandleError};
 use chassis::clock::Clock;
 use chassis::incidents::Incidents;
-use contracts::{HaltReason, IncidentSubject};
 use contracts::v1::{Occurrence, RollbackRequested, WorkloadRef};
+use contracts::{HaltReason, IncidentSubject};
 use jiff::{SignedDuration, Timestamp};
 use lastgood_core::incident::{Command, Incident};
 use lastgood_core::policy::Effective;
@@ -181,7 +181,10 @@ impl Engine {
             }
             Step::Halt(..) | Step::Missing(_) => None,
         };
-        Ok(course_commands(&course, planned.map(|planned: Planned| planned.with_checks_of(&policy)).map(|planned| (planned.plan, planned.summary))))
+        Ok(course_commands(
+            &course,
+            planned.map(|planned: Planned| planned.with_checks_of(&policy)).map(|planned| (planned.plan, planned.summary)),
+        ))
     }
 
     /// Holds what would go back, where a budget is spent; what is let through has taken.

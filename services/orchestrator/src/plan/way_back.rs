@@ -17,9 +17,12 @@ pub(super) fn no_way_back(inputs: &Inputs<'_>, target: &Target) -> Option<String
     let marked = mark(inputs.workload.annotation(IRREVERSIBLE)).or_else(|| mark_of_template(running));
     let runs = (format!("the version that runs ({})", current.chars().take(10).collect::<String>()), marked);
     let since = inputs.ledger.known(wanted).map(|known| known.last_current);
-    let recorded = inputs.ledger.ledger.newest_first().into_iter().filter(|known| {
-        known.version.template_hash != wanted && since.is_none_or(|since| known.last_current > since)
-    });
+    let recorded = inputs
+        .ledger
+        .ledger
+        .newest_first()
+        .into_iter()
+        .filter(|known| known.version.template_hash != wanted && since.is_none_or(|since| known.last_current > since));
     let recorded = recorded.filter_map(|known| {
         let template = serde_json::from_slice(&known.template_json).ok()?;
         Some((describe(&known.version), mark_of_template(&template)))

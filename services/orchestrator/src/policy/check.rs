@@ -142,7 +142,8 @@ pub async fn check_against(client: &Client, text: &str, settings: &Settings, now
     counted.await.map_err(|source| CheckError::Cluster { what: "workloads", source: Box::new(source) })?;
     for ((document, policy), found) in report.documents.iter_mut().zip(&policies).zip(&found) {
         document.governs = policy.as_ref().map(|_| found.count);
-        document.workloads = found.first.iter().filter_map(|(name, workload)| explain(name, workload, &before, &after, now).ok()).collect();
+        document.workloads =
+            found.first.iter().filter_map(|(name, workload)| explain(name, workload, &before, &after, now).ok()).collect();
     }
     Ok(report)
 }
@@ -214,7 +215,8 @@ impl fmt::Display for Report {
                 Some(count) => writeln!(f, "  would govern {count} workloads, among them")?,
             }
             for workload in &document.workloads {
-                let turns = if workload.mode == workload.mode_now { String::new() } else { format!(" (now {})", workload.mode_now) };
+                let turns =
+                    if workload.mode == workload.mode_now { String::new() } else { format!(" (now {})", workload.mode_now) };
                 writeln!(f, "    {}: {}{turns}: {}", workload.workload, workload.mode, workload.because)?;
                 if let Some(frozen) = &workload.frozen {
                     writeln!(f, "      frozen: {frozen}")?;

@@ -119,7 +119,10 @@ spec: {mode: auto, workloads: {names: [web]}}
         let refused = |text: &str| parse(text, &Limits::default()).unwrap_err();
         let typo = refused(&GOOD.replace("mode: auto", "mode: full"));
         assert_eq!(typo, "document 2 (RollbackPolicy shop/web (file)): spec.mode: \"full\" is none of observe, approve, auto");
-        assert!(refused(&[GOOD, "---", GOOD].concat()).contains("document 3 (ClusterRollbackPolicy default (file)): metadata.name: is there twice"));
+        assert!(
+            refused(&[GOOD, "---", GOOD].concat())
+                .contains("document 3 (ClusterRollbackPolicy default (file)): metadata.name: is there twice")
+        );
         assert!(refused("a: [").contains("is not YAML"));
         assert!(refused("[1]").contains("document 1: apiVersion"));
         let gone = load(Path::new("/nowhere/policies.yaml"), &Limits::default()).unwrap_err();

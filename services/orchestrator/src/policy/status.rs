@@ -45,7 +45,12 @@ pub fn status(policy: &Policy, governed: &Governed, generation: i64) -> PolicySt
     };
     let valid = match problems.len() {
         0 => condition("Valid", true, "Accepted", "what it says is in force".to_owned()),
-        count => condition("Valid", false, "Invalid", format!("{count} problems; what it is about is only observed until they are put right")),
+        count => condition(
+            "Valid",
+            false,
+            "Invalid",
+            format!("{count} problems; what it is about is only observed until they are put right"),
+        ),
     };
     let governing = match governed.count {
         0 => condition("Governing", false, "NoWorkload", "no workload of the cluster fits it".to_owned()),
@@ -68,15 +73,19 @@ pub fn changed(wanted: PolicyStatus, there: &Value, now: Timestamp) -> Option<Po
     let mut wanted = wanted;
     for condition in &mut wanted.conditions {
         let before = there.conditions.iter().find(|before| before.kind == condition.kind && before.status == condition.status);
-        condition.last_transition_time =
-            before.map_or_else(|| format!("{now:.0}"), |before| before.last_transition_time.clone());
+        condition.last_transition_time = before.map_or_else(|| format!("{now:.0}"), |before| before.last_transition_time.clone());
     }
     (wanted != there).then_some(wanted)
 }
 
 /// What is to be written, resource by resource.
 #[must_use]
-pub fn due(index: &Index, seen: &BTreeMap<Id, Seen>, governed: &BTreeMap<Id, Governed>, now: Timestamp) -> Vec<(Id, PolicyStatus)> {
+pub fn due(
+    index: &Index,
+    seen: &BTreeMap<Id, Seen>,
+    governed: &BTreeMap<Id, Governed>,
+    now: Timestamp,
+) -> Vec<(Id, PolicyStatus)> {
     let each = index.policies().filter_map(|policy| {
         let (seen, governed) = (seen.get(&policy.id)?, governed.get(&policy.id)?);
         Some((policy.id.clone(), changed(status(policy, governed, seen.generation), &seen.status, now)?))
@@ -85,7 +94,13 @@ pub fn due(index: &Index, seen: &BTreeMap<Id, Seen>, governed: &BTreeMap<Id, Gov
 }
 
 /// Keeps the statuses until told to stop.
-pub async fn keep(client: Client, policies: Policies, resources: Resources, clock: std::sync::Arc<dyn Clock>, stopping: CancellationToken) {
+pub async fn keep(
+    client: Client,
+    policies: Policies,
+    resources: Resources,
+    clock: std::sync::Arc<dyn Clock>,
+    stopping: CancellationToken,
+) {
     let mut changes = policies.changes();
     let keeper = async {
         loop {
@@ -108,7 +123,8 @@ pub async fn keep(client: Client, policies: Policies, resources: Resources, cloc
 
 async fn write_due(client: &Client, index: &Index, resources: &Resources, now: Timestamp) {
     let mut survey = Survey::of(index.policies());
-    let counted = tokio::time::timeout(COUNT_TIMEOUT, workloads(client, None, |workload| survey.count(index.policies(), workload))).await;
+    let counted =
+        tokio::time::timeout(COUNT_TIMEOUT, workloads(client, None, |workload| survey.count(index.policies(), workload))).await;
     match counted {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return tracing::warn!(%error, "the workloads can't be counted; the policies' status stays as it is"),

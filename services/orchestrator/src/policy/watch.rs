@@ -71,7 +71,13 @@ pub async fn watch(
     stopping: CancellationToken,
     known: impl Fn() + Send + Sync,
 ) -> Result<(), WatchError> {
-    let one = |kind: &'static str| Watch { kind, policies: policies.clone(), resources: resources.clone(), listed: Vec::new(), told: false };
+    let one = |kind: &'static str| Watch {
+        kind,
+        policies: policies.clone(),
+        resources: resources.clone(),
+        listed: Vec::new(),
+        told: false,
+    };
     let (mut own, mut whole) = (one(KIND), one(CLUSTER_KIND));
     let tell = || {
         if policies.now().is_read() {
@@ -186,7 +192,9 @@ pub(super) fn understand(kind: &str, object: DynamicObject, limits: &Limits) -> 
 
 fn status(error: &watcher::Error) -> Option<u16> {
     let error = match error {
-        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => error,
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => error,
         watcher::Error::WatchError(status) => return Some(status.code),
         watcher::Error::NoResourceVersion => return None,
     };
@@ -210,7 +218,10 @@ mod tests {
     use crate::policy::Index;
 
     fn object(namespace: Option<&str>, name: &str, spec: Value) -> DynamicObject {
-        serde_json::from_value(json!({"metadata": {"name": name, "namespace": namespace, "generation": 3}, "spec": spec, "status": {"governs": 1}})).unwrap()
+        serde_json::from_value(
+            json!({"metadata": {"name": name, "namespace": namespace, "generation": 3}, "spec": spec, "status": {"governs": 1}}),
+        )
+        .unwrap()
     }
 
     fn watch() -> Watch {
@@ -226,7 +237,9 @@ mod tests {
     fn a_list_replaces_and_events_change() {
         let mut watch = watch();
         let web = || object(Some("shop"), "web", json!({"mode": "auto"}));
-        for event in [Event::Init, Event::InitApply(web()), Event::InitApply(object(Some("shop"), "old", json!({}))), Event::InitDone] {
+        for event in
+            [Event::Init, Event::InitApply(web()), Event::InitApply(object(Some("shop"), "old", json!({}))), Event::InitDone]
+        {
             watch.hear(event);
         }
         assert_eq!(names(&watch), ["RollbackPolicy shop/old", "RollbackPolicy shop/web"]);

@@ -17,8 +17,7 @@ fn policy(namespace: Option<&str>, name: &str, spec: Value) -> Policy {
 fn annotated(pairs: &[(&str, &str)], policies: &[Policy]) -> Effective {
     let annotations = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let labels = BTreeMap::from([("tier".to_owned(), "front".to_owned())]);
-    let workload =
-        Workload { namespace: "shop", kind: "Deployment", name: "web", labels: &labels, annotations: &annotations };
+    let workload = Workload { namespace: "shop", kind: "Deployment", name: "web", labels: &labels, annotations: &annotations };
     combine(policies, &workload, &Effective::default(), "2026-11-28T10:00:00Z".parse().unwrap())
 }
 
@@ -30,7 +29,10 @@ fn plain(policies: &[Policy]) -> Effective {
 fn nothing_said_is_observe() {
     let effective = plain(&[]);
     assert_eq!(effective, Effective::default());
-    let elsewhere = [policy(Some("other"), "all", json!({"mode": "auto"})), policy(Some("shop"), "api", json!({"mode": "auto", "workloads": {"names": ["api"]}}))];
+    let elsewhere = [
+        policy(Some("other"), "all", json!({"mode": "auto"})),
+        policy(Some("shop"), "api", json!({"mode": "auto", "workloads": {"names": ["api"]}})),
+    ];
     assert_eq!(plain(&elsewhere), Effective::default(), "neither governs it");
 }
 
@@ -38,12 +40,21 @@ fn nothing_said_is_observe() {
 fn the_more_specific_is_heard_first_field_by_field() {
     let policies = [
         policy(None, "default", json!({"mode": "observe", "soak": "1h", "cooldown": "2h", "budgets": {"clusterConcurrent": 9}})),
-        policy(Some("shop"), "all", json!({"mode": "approve", "approval": {"within": "5m"}, "soak": "30m", "changeWindow": "10m"})),
-        policy(Some("shop"), "front", json!({"workloads": {"selector": {"matchLabels": {"tier": "front"}}}, "changeWindow": "20m", "budgets": {"workloadPerHour": 2}})),
+        policy(
+            Some("shop"),
+            "all",
+            json!({"mode": "approve", "approval": {"within": "5m"}, "soak": "30m", "changeWindow": "10m"}),
+        ),
+        policy(
+            Some("shop"),
+            "front",
+            json!({"workloads": {"selector": {"matchLabels": {"tier": "front"}}}, "changeWindow": "20m", "budgets": {"workloadPerHour": 2}}),
+        ),
         policy(Some("shop"), "web", json!({"workloads": {"names": ["web"]}, "approval": {"onTimeout": "Proceed"}})),
     ];
     let effective = plain(&policies);
-    let minutes = |effective: &Effective| [effective.soak, effective.cooldown, effective.window].map(|length| length.as_secs() / 60);
+    let minutes =
+        |effective: &Effective| [effective.soak, effective.cooldown, effective.window].map(|length| length.as_secs() / 60);
     assert_eq!(minutes(&effective), [30, 120, 20]);
     assert_eq!(effective.mode, Mode::Approve { within: Duration::from_mins(5), on_timeout: ApprovalTimeout::Proceed });
     assert_eq!(effective.mode_because, "RollbackPolicy shop/all says approve");
@@ -98,7 +109,10 @@ fn an_invalid_policy_never_fails_open() {
     let auto = policy(Some("shop"), "all", json!({"priority": 100, "mode": "auto"}));
     let effective = annotated(&[(MODE, "auto")], &[auto.clone(), bad]);
     assert_eq!(effective.mode, Mode::Observe);
-    assert!(effective.mode_because.starts_with("RollbackPolicy shop/typo is invalid") && effective.mode_because.contains("spec.freez:"));
+    assert!(
+        effective.mode_because.starts_with("RollbackPolicy shop/typo is invalid")
+            && effective.mode_because.contains("spec.freez:")
+    );
     let elsewhere = policy(Some("shop"), "typo", json!({"freez": [], "workloads": {"names": ["api"]}}));
     assert_eq!(plain(&[auto.clone(), elsewhere]).mode, Mode::Auto, "it is not about this one");
     let unclear = policy(Some("shop"), "typo", json!({"workloads": {"name": ["api"]}}));
@@ -107,7 +121,8 @@ fn an_invalid_policy_never_fails_open() {
 
 #[test]
 fn freeze_windows_add_up() {
-    let weekend = json!({"freeze": [{"reason": "weekend", "days": ["Sat", "Sun"], "start": "00:00", "end": "24:00", "timeZone": "UTC"}]});
+    let weekend =
+        json!({"freeze": [{"reason": "weekend", "days": ["Sat", "Sun"], "start": "00:00", "end": "24:00", "timeZone": "UTC"}]});
     let own = json!({"freeze": [{"reason": "own", "from": "2027-01-01T00:00:00Z", "until": "2027-01-02T00:00:00Z"}]});
     let effective = plain(&[policy(None, "default", weekend), policy(Some("shop"), "all", own)]);
     assert_eq!(effective.frozen.as_deref(), Some("weekend, until 2026-11-30T00:00:00Z"));

@@ -79,7 +79,10 @@ mod tests {
             walk(&format!("{path}.{name}"), below);
         }
         if let Some(items) = schema.get("items") {
-            assert!(schema.get("maxItems").is_some(), "{path} has no bound, and an API server would refuse its rules as too costly");
+            assert!(
+                schema.get("maxItems").is_some(),
+                "{path} has no bound, and an API server would refuse its rules as too costly"
+            );
             walk(&format!("{path}[]"), items);
         }
         if let Some(below) = schema.get("additionalProperties").filter(|below| !below.is_boolean()) {

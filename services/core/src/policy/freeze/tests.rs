@@ -24,7 +24,8 @@ fn until(windows: &[Freeze], now: &str) -> Option<String> {
 
 #[test]
 fn a_window_over_midnight_belongs_to_the_day_on_which_it_begins() {
-    let nights = good(json!([{"reason": "night", "days": ["Fri"], "start": "18:00", "end": "08:00", "timeZone": "Europe/Berlin"}]));
+    let nights =
+        good(json!([{"reason": "night", "days": ["Fri"], "start": "18:00", "end": "08:00", "timeZone": "Europe/Berlin"}]));
     // 2026-11-27 is a Friday; Berlin is one hour ahead of UTC then.
     assert_eq!(until(&nights, "2026-11-27T16:59:59Z"), None);
     assert_eq!(until(&nights, "2026-11-27T17:00:00Z").as_deref(), Some("2026-11-28T07:00:00Z"));
@@ -70,8 +71,10 @@ fn a_time_without_an_offset_needs_a_zone() {
 #[test]
 fn what_is_no_window_is_refused_with_its_field() {
     let cases = [
-        (json!({"start": "18:00", "end": "08:00", "timeZone": "Mars/Olympus"}),
-            "spec.freeze[0].timeZone: \"Mars/Olympus\" is no time zone; use an IANA name like Europe/Berlin"),
+        (
+            json!({"start": "18:00", "end": "08:00", "timeZone": "Mars/Olympus"}),
+            "spec.freeze[0].timeZone: \"Mars/Olympus\" is no time zone; use an IANA name like Europe/Berlin",
+        ),
         (json!({"start": "18:00", "end": "08:00"}), "spec.freeze[0].timeZone: is missing"),
         (json!({"start": "6pm", "end": "08:00", "timeZone": "UTC"}), "spec.freeze[0].start: \"6pm\" is no time of day"),
         (json!({"start": "24:00", "end": "08:00", "timeZone": "UTC"}), "spec.freeze[0].start: \"24:00\" is no time of day"),

@@ -26,7 +26,10 @@ fn the_file_is_what_the_types_say() {
     }
     let text = std::fs::read_to_string(FILE).unwrap_or_default();
     let written: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
-    assert!(written == definitions, "charts/manifests/crds.yaml is not what the types say: {WRITE}=1 cargo test -p orchestrator crd");
+    assert!(
+        written == definitions,
+        "charts/manifests/crds.yaml is not what the types say: {WRITE}=1 cargo test -p orchestrator crd"
+    );
 }
 
 fn walk(path: &str, schema: &Value) {
