@@ -14,7 +14,7 @@ const HEAD: &str = "# The custom resources RollbackPolicy and ClusterRollbackPol
 fn the_file_is_what_the_types_say() {
     let definitions = definitions();
     if std::env::var_os(WRITE).is_some() {
-        let options = serde_saphyr::SerializerOptions { quote_all: true, ..serde_saphyr::SerializerOptions::default() };
+        let options = serde_saphyr::ser_options! { quote_all: true };
         let mut text = HEAD.to_owned();
         for definition in &definitions {
             let mut sorted = definition.clone();
@@ -73,5 +73,6 @@ fn a_typed_policy_is_the_document() {
     let document = serde_json::to_value(&policy).unwrap();
     assert_eq!(document["apiVersion"], "lastgood.dev/v1alpha1");
     assert_eq!(document["spec"], json!({"mode": "auto", "soak": "5m"}));
-    assert_eq!(ClusterRollbackPolicy::default().spec, ClusterRollbackPolicySpec::default());
+    let whole = ClusterRollbackPolicy::new("default", ClusterRollbackPolicySpec::default());
+    assert_eq!(serde_json::to_value(&whole).unwrap()["kind"], "ClusterRollbackPolicy");
 }
