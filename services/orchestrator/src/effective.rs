@@ -104,10 +104,9 @@ mod tests {
 
     #[test]
     fn what_can_not_be_read_is_only_observed_and_the_reason_is_told() {
-        for (key, annotations) in [
-            (APPROVE_WITHIN, json!({MODE: "approve", APPROVE_WITHIN: "soon"})),
-            (GRACE, json!({MODE: "auto", GRACE: "a while"})),
-        ] {
+        for (key, annotations) in
+            [(APPROVE_WITHIN, json!({MODE: "approve", APPROVE_WITHIN: "soon"})), (GRACE, json!({MODE: "auto", GRACE: "a while"}))]
+        {
             let policy = of(annotations);
             assert_eq!(policy.mode, Mode::Observe);
             assert!(policy.mode_because.contains(key), "{}", policy.mode_because);

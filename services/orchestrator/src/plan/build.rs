@@ -85,6 +85,7 @@ pub fn build(
         service_switches,
         diff: lines.clone(),
         not_after: Some(contracts::time::to_proto(not_after)),
+        grace: None,
     };
     Planned { plan, summary: format!("{summary}\n{lines}") }
 }
