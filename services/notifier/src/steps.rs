@@ -75,8 +75,12 @@ fn people(fact: &Fact) -> Option<(Mark, String)> {
         Fact::Escalated(fact) => format!("Escalated to the team lead over {} ({})", fact.channel, words(&fact.reason)),
         Fact::AlertJoined(fact) => format!("{} more alert(s) of this workload", fact.occurrences.len()),
         Fact::PersonActed(fact) => person(fact),
-        Fact::ApprovalRequested(fact) => format!("Waiting for a person's approval, {}", for_so_long(duration_from_proto(fact.within.as_ref()))),
-        Fact::GraceBegun(fact) => format!("Waiting {}: the alert may resolve by itself", for_so_long(duration_from_proto(fact.grace.as_ref()))),
+        Fact::ApprovalRequested(fact) => {
+            format!("Waiting for a person's approval, {}", for_so_long(duration_from_proto(fact.within.as_ref())))
+        }
+        Fact::GraceBegun(fact) => {
+            format!("Waiting {}: the alert may resolve by itself", for_so_long(duration_from_proto(fact.grace.as_ref())))
+        }
         _ => return None,
     };
     Some((Mark::Note, text))

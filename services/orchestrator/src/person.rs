@@ -247,9 +247,9 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let facts = fold(&Incident::default(), &opening(request, v1::Deadlines::default(), now), now).facts;
         assert_eq!(facts.iter().map(Fact::event_type).collect::<Vec<_>>(), ["anomaly_detected", "alert_resolved"]);
-        let incident = (1..).zip(facts).fold(Incident::default(), |incident, (sequence, fact)| {
-            evolve(incident, &Recorded { sequence, at: now, fact })
-        });
+        let incident = (1..)
+            .zip(facts)
+            .fold(Incident::default(), |incident, (sequence, fact)| evolve(incident, &Recorded { sequence, at: now, fact }));
         (IncidentSubject { workload: request.workload.clone(), incident: request.incident }, incident)
     }
 
@@ -267,7 +267,10 @@ mod tests {
             assert_eq!(judge(&again, newest).unwrap(), Some(Done::AlreadySo(subject.clone())));
         }
         let other = judge(&request(SECOND, None), newest).unwrap_err();
-        assert!(matches!(&other, PersonError::Busy { phase: Phase::Detected, .. }) && other.to_string().contains(FIRST), "{other}");
+        assert!(
+            matches!(&other, PersonError::Busy { phase: Phase::Detected, .. }) && other.to_string().contains(FIRST),
+            "{other}"
+        );
         assert_eq!(judge(&request(FIRST, None), None).unwrap(), None);
     }
 }

@@ -44,7 +44,11 @@ pub fn to_watch(state: &Incident) -> Option<(Timestamp, Vec<Occurrence>)> {
     let open: Vec<Occurrence> = trigger
         .into_iter()
         .chain(state.joined.values())
-        .filter(|alert| ![ROLLOUT, BY_COMMAND].contains(&alert.source.as_str()) && !alert.alert_name.is_empty() && !state.resolved.contains(&alert.fingerprint))
+        .filter(|alert| {
+            ![ROLLOUT, BY_COMMAND].contains(&alert.source.as_str())
+                && !alert.alert_name.is_empty()
+                && !state.resolved.contains(&alert.fingerprint)
+        })
         .cloned()
         .collect();
     Some((since, open))

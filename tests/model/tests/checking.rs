@@ -83,7 +83,8 @@ fn a_second_incident() {
 
 #[test]
 fn an_approval_and_whoever_answers_it() {
-    let reached = ["completed", "superseded", "halted", "nobody approved in time", "resolved while it waited", "two executors at work"];
+    let reached =
+        ["completed", "superseded", "halted", "nobody approved in time", "resolved while it waited", "two executors at work"];
     holds(Scenario::asking(Depth::from_env()), &reached);
 }
 

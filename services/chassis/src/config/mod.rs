@@ -160,8 +160,7 @@ pub mod duration {
 
     /// Reads a duration out of a text; what is wrong with it, for people.
     pub fn parse(text: &str) -> Result<Duration, String> {
-        humantime::parse_duration(text.trim())
-            .map_err(|error| format!("`{text}` is not a duration like `30s` or `5m`: {error}"))
+        humantime::parse_duration(text.trim()).map_err(|error| format!("`{text}` is not a duration like `30s` or `5m`: {error}"))
     }
 
     /// Reads a duration.

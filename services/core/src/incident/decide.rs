@@ -125,7 +125,8 @@ fn plan_it(
     if approval.is_some_and(|asked| asked.within.is_none()) {
         return invalid("within", "is missing: an approval that is waited for without an end");
     }
-    let grace = plan.grace.filter(|grace| contracts::time::duration_from_proto(Some(grace)).is_some_and(|grace| !grace.is_zero()));
+    let grace =
+        plan.grace.filter(|grace| contracts::time::duration_from_proto(Some(grace)).is_some_and(|grace| !grace.is_zero()));
     let mut facts: Vec<Fact> = approval.cloned().map(Fact::from).into_iter().collect();
     facts.extend(grace.map(|grace| Fact::from(v1::GraceBegun { grace: Some(grace) })));
     facts.push(v1::RollbackPlanned { plan: Some(plan.clone()) }.into());

@@ -149,7 +149,13 @@ fn may_close(state: &Incident) -> bool {
     told && awaits_acknowledgement(state).is_none()
 }
 
-pub(super) fn request(audience: Audience, urgency: Urgency, reason: &str, summary: String, runbook: &str) -> v1::NotificationRequested {
+pub(super) fn request(
+    audience: Audience,
+    urgency: Urgency,
+    reason: &str,
+    summary: String,
+    runbook: &str,
+) -> v1::NotificationRequested {
     v1::NotificationRequested {
         audience: audience.into(),
         urgency: urgency.into(),

@@ -179,12 +179,7 @@ impl World {
             changed_at: None,
         };
         let found = v1::PreviousVersionFound { version: plan.to.clone(), evidence: "seen".into() };
-        for command in [
-            Command::Open(opened),
-            Command::IdentifyCurrent(current),
-            Command::FindPrevious(found),
-            command(plan),
-        ] {
+        for command in [Command::Open(opened), Command::IdentifyCurrent(current), Command::FindPrevious(found), command(plan)] {
             self.execute(&subject, command).await;
         }
         subject

@@ -46,8 +46,7 @@ pub fn reply(story: &Story, fact: &Fact) -> Option<ChatMessage> {
 #[must_use]
 pub fn answers(notice: &Notice<'_>) -> Option<[String; 2]> {
     let incident = notice.story.subject.incident;
-    (notice.request.reason == APPROVAL)
-        .then(|| ["approve", "decline"].map(|answer| format!("lastgood {answer} {incident}")))
+    (notice.request.reason == APPROVAL).then(|| ["approve", "decline"].map(|answer| format!("lastgood {answer} {incident}")))
 }
 
 /// Where messages link to.

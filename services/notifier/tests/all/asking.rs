@@ -84,7 +84,9 @@ async fn everybody_is_told_that_a_switch_was_turned_and_nobody_is_paged() {
     let (own, filter) =
         (subjects::namespace_switch("eu", "shop", "pause_switched"), subjects::namespace_switch_filter("eu", "shop"));
     stage.turn(own, filter, fact(false, "shop")).await;
-    for (what, namespace) in [("ann paused all automatic rollbacks in cluster eu", ""), ("in namespace shop of cluster eu", "shop")] {
+    for (what, namespace) in
+        [("ann paused all automatic rollbacks in cluster eu", ""), ("in namespace shop of cluster eu", "shop")]
+    {
         let told = stage.slack.wait_for(|call| call.call.body["text"].as_str().is_some_and(|text| text.contains(what)), SOON);
         assert!(!told.await.unwrap().call.body.to_string().contains("<!channel>"));
         let is_it = |body: &serde_json::Value| body["fact"] == "pause_switched" && body["namespace"] == namespace;

@@ -155,10 +155,10 @@ fn asked_for(inputs: &Inputs<'_>, requested: &v1::RollbackRequested, current: &s
     if known.template_json.is_empty() {
         return Err(vec![format!("{}: its pod template was not recorded", describe(&known.version))]);
     }
-    let bad = known.rolled_back_from.as_ref().map(|by| format!("; it was rolled back from by {by}")).unwrap_or_default();
+    let standing = known.standing(inputs.policy.soak);
     Ok(Target {
         version: known.version.clone(),
-        evidence: format!("{} asked for it: {}{bad}", requested.who, requested.reason),
+        evidence: format!("{} asked for it: {}; it is {}: {}", requested.who, requested.reason, standing.word(), standing.why()),
         template_json: known.template_json.clone(),
         last_applied_template_json: known.last_applied_template_json.clone(),
         managed_fields_json: known.managed_fields_json.clone(),

@@ -81,7 +81,8 @@ async fn what_is_over_leaves_the_log_and_a_redelivery_takes_nothing_twice() -> a
     let world = still(unsoaked()).await?;
     let (budgets, now) = (&world.engine.budgets, || world.engine.clock.now());
     let limits = Budgets { namespace_concurrent: Some(1), ..Budgets::default() };
-    let subject = |name: &str| contracts::IncidentSubject { workload: world.workload(name), incident: world.engine.bus.ids().incident() };
+    let subject =
+        |name: &str| contracts::IncidentSubject { workload: world.workload(name), incident: world.engine.bus.ids().incident() };
     let (first, second) = (subject("web"), subject("cart"));
     assert_eq!(budgets.take(&first, limits, DEADLINE, now()).await?, Ok(()));
     assert_eq!(budgets.take(&first, limits, DEADLINE, now()).await?, Ok(()), "a crash between taking and planning");

@@ -48,7 +48,8 @@ async fn an_approval_is_asked_for_and_given_once() -> anyhow::Result<()> {
     let world = start(unsoaked()).await?;
     let subject = asked(&world, "web").await?;
     let (incidents, now) = (&world.engine.incidents, world.engine.clock.now());
-    let approve = || person::approve(incidents, subject.incident, &word(), now);
+    let word = word();
+    let approve = || person::approve(incidents, subject.incident, &word, now);
     // Two people at the same moment.
     let (one, other) = futures::try_join!(approve(), approve())?;
     let stored = [&one, &other].iter().filter(|done| matches!(done, Done::Stored(_))).count();
@@ -56,7 +57,7 @@ async fn an_approval_is_asked_for_and_given_once() -> anyhow::Result<()> {
     let (_, incident, _) = world.incident("web", "person_acted").await?;
     assert_eq!(incident.phase(), Phase::Planned);
     let nobody = world.engine.bus.ids().incident();
-    assert!(matches!(person::approve(incidents, nobody, &word(), now).await, Err(PersonError::Unknown(_))));
+    assert!(matches!(person::approve(incidents, nobody, &word, now).await, Err(PersonError::Unknown(_))));
     world.end().await
 }
 
@@ -107,7 +108,10 @@ async fn the_timers_of_a_wait_fire() -> anyhow::Result<()> {
     assert!(brief.deadlines_passed.contains(&DeadlineKind::Grace) && brief.phase() == Phase::Planned);
     let (planned_at, _) = brief.plan.clone().unwrap();
     let not_after = lastgood_core::incident::not_after(&brief).unwrap();
-    assert!(not_after.duration_since(planned_at) > SignedDuration::from_secs(120), "the time to begin counts from the wait's end");
+    assert!(
+        not_after.duration_since(planned_at) > SignedDuration::from_secs(120),
+        "the time to begin counts from the wait's end"
+    );
     world.end().await
 }
 

@@ -166,9 +166,7 @@ impl System {
         match person {
             Person::SwitchesOff => !world.paused && self.workload_is_read(world),
             Person::Approves => open.is_some_and(|incident| incident.phase() == Phase::AwaitingApproval),
-            Person::Declines => {
-                open.is_some_and(|incident| matches!(incident.phase(), Phase::AwaitingApproval | Phase::Planned))
-            }
+            Person::Declines => open.is_some_and(|incident| matches!(incident.phase(), Phase::AwaitingApproval | Phase::Planned)),
             Person::Acknowledges => {
                 open.is_some_and(|incident| matches!(incident.phase(), Phase::Ended(_)) && incident.acknowledged.is_none())
             }

@@ -51,11 +51,7 @@ fn version(hash: &str) -> v1::Version {
 }
 
 fn open() -> Command {
-    Command::Open(v1::AnomalyDetected {
-        trigger: Some(occurrence("trigger")),
-        workload_uid: "uid".into(),
-        ..Default::default()
-    })
+    Command::Open(v1::AnomalyDetected { trigger: Some(occurrence("trigger")), workload_uid: "uid".into(), ..Default::default() })
 }
 
 fn plan() -> Command {

@@ -86,7 +86,10 @@ fn a_no_ends_it_with_what_would_have_been_done() {
     for action in [Action::Decline, Action::Hold] {
         let mut case = planned_by(asking(600, OnTimeout::Proceed, 0));
         assert_eq!(case.run(&act(action)).unwrap(), ["person_acted", "rollback_halted", "notification_requested"]);
-        assert_eq!((halted_by(&case), case.state.halted.as_ref().unwrap().would_do.as_str()), ("declined_by_person", "roll back"));
+        assert_eq!(
+            (halted_by(&case), case.state.halted.as_ref().unwrap().would_do.as_str()),
+            ("declined_by_person", "roll back")
+        );
         assert_eq!(case.run(&act(action)), Err(Refusal::AlreadySo));
         assert!(matches!(case.run(&approve()), Err(Refusal::NothingToApprove { .. })));
     }
@@ -106,15 +109,15 @@ fn what_resolves_or_is_changed_while_it_waits_changes_nothing_and_gets_nobody_up
         let waiting = planned_by(command).must(&[Command::JoinAlerts(vec![occurrence("another")])]);
         let mut resolves = waiting.clone();
         assert_eq!(resolves.run(&resolved("trigger")).unwrap(), ["alert_resolved"], "another one goes on");
-        assert_eq!(
-            resolves.run(&resolved("another")).unwrap(),
-            ["alert_resolved", "rollback_halted", "notification_requested"]
-        );
+        assert_eq!(resolves.run(&resolved("another")).unwrap(), ["alert_resolved", "rollback_halted", "notification_requested"]);
         assert_eq!(halted_by(&resolves), "resolved_before_action");
         let notice = resolves.state.notice(Audience::OnCall, "halted.resolved_before_action").unwrap();
         assert_eq!(notice.urgency, Urgency::Inform);
         let mut changed = waiting;
-        assert_eq!(changed.run(&Command::Supersede(v1::Superseded::default())).unwrap(), ["superseded", "notification_requested"]);
+        assert_eq!(
+            changed.run(&Command::Supersede(v1::Superseded::default())).unwrap(),
+            ["superseded", "notification_requested"]
+        );
     }
 }
 

@@ -26,8 +26,7 @@ fn fold(facts: &[(i64, BudgetFact)]) -> Spent {
     (1..).zip(facts).fold(Spent::default(), |spent, (sequence, (second, fact))| evolve(spent, sequence, at(*second), fact))
 }
 
-const ONE_EACH: Budgets =
-    Budgets { workload_per_hour: Some(1), namespace_concurrent: Some(1), cluster_concurrent: Some(2) };
+const ONE_EACH: Budgets = Budgets { workload_per_hour: Some(1), namespace_concurrent: Some(1), cluster_concurrent: Some(2) };
 
 fn asks(spent: &Spent, incident: &str, namespace: &str, name: &str, second: i64) -> Result<(), String> {
     spent.allows(incident, &workload(namespace, name), ONE_EACH, at(second)).map_err(|overspent| overspent.to_string())
