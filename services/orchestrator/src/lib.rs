@@ -1,7 +1,8 @@
 //! The orchestrator: from an alert to a plan, or to the reason why there is none.
 //!
 //! It hears alerts (`alerts`), finds the workload each is about (`correlate`), opens or joins the workload's incident, chooses by the
-//! ledger (`ledger`) which version to go back to and plans it (`plan`), unless a brake holds (`brakes`); it keeps the incidents' deadlines
+//! ledger (`ledger`) which version to go back to and plans it (`plan`), unless a brake (`brakes`) or the policy in force
+//! (`policy`) holds it; it keeps the incidents' deadlines
 //! (`deadlines`) and finishes what a crash interrupted (`resume`). Guarantees: each occurrence of an alert gets one disposition; a workload
 //! has one open incident; an outage of NATS or the API server delays and never dismisses. Must not: write to a cluster or tell people.
 

@@ -284,10 +284,10 @@ async fn without_the_custom_resources_a_file_says_it_and_they_may_come_later() -
 async fn nothing_is_decided_before_the_policies_are_known() -> anyhow::Result<()> {
     let world = still(unsoaked()).await?;
     world.define_policies().await?;
-    world.engine.policies.change(|index| *index = index.clone().awaiting_resources());
     world.run(&world.life);
     world.policy("all", json!({"mode": "observe", "priority": 9})).await?;
     world.good_then_bad("web", json!({})).await?;
+    world.engine.policies.change(|index| *index = index.clone().awaiting_resources());
     world.fire(vec![world.alert("f1", "web")]).await?;
     world.fire(vec![world.alert("nowhere", "gone")]).await?;
     world.wait_occurrence("nowhere", &["occurrence_dismissed"]).await?;
