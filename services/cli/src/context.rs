@@ -10,6 +10,7 @@ use chassis::clock::{Clock, Ids, SystemClock};
 use chassis::config::{self, Kubernetes, Nats};
 use contracts::v1::WorkloadRef;
 use jiff::Timestamp;
+use orchestrator::config::Settings;
 use orchestrator::dead_letters::command::Output;
 use orchestrator::ledger::{LedgerStore, LedgerView};
 use serde::Deserialize;
@@ -27,6 +28,8 @@ pub struct Config {
     pub nats: Nats,
     /// The cluster's name, and the kubeconfig for the usual namespace.
     pub kubernetes: Kubernetes,
+    /// How long a version has to stand to be good.
+    pub orchestrator: Settings,
 }
 
 /// What every command works with.
@@ -54,6 +57,12 @@ impl Context {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// How long a version of this workload has to have stood to be good.
+    #[must_use]
+    pub const fn soak(&self, _: &WorkloadRef) -> Duration {
+        self.config.orchestrator.soak
     }
 
     /// Connects to the bus.

@@ -40,7 +40,11 @@ pub async fn run(arguments: Vec<OsString>) -> ExitCode {
     let output = cli.global.output;
     let (printed, code) = match asked(cli).await {
         Ok(answer) => (print(&answer.shown(output)), answer.code),
-        Err(failure) => (complain(&failure, output), failure.code()),
+        Err(Failure::Output(gone)) => (Err(gone), exit::DONE),
+        Err(failure) => {
+            complain(&failure, output);
+            (Ok(()), failure.code())
+        }
     };
     // Whoever reads has closed the pipe: `lastgood history … | head`.
     let done = printed.is_ok() || printed.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
@@ -75,7 +79,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 }
 
 /// Says what is wrong, on standard error.
-fn complain(failure: &Failure, output: Output) -> io::Result<()> {
+fn complain(failure: &Failure, output: Output) {
     let text = match output {
         Output::Json => json!({"error": causes(failure), "exit_code": failure.code()}).to_string(),
         Output::Text => {
@@ -85,7 +89,6 @@ fn complain(failure: &Failure, output: Output) -> io::Result<()> {
     };
     // There is nobody to tell that nobody can be told.
     let _ = writeln!(io::stderr(), "{text}");
-    Ok(())
 }
 
 impl Answer {

@@ -32,7 +32,7 @@ pub struct Args {
 pub async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let workload = args.target.resolve(&context.config.kubernetes)?;
     let store = LedgerStore::new(context.bus().await?);
-    let versions = record::versions(&context.ledger(&store, &workload).await?);
+    let versions = record::versions(&context.ledger(&store, &workload).await?, context.soak(&workload));
     let (from, to) = (resolve(&versions, &args.from)?, resolve(&versions, &args.to)?);
     let changes = changes(&template(from)?, &template(to)?);
     let json = json!({
@@ -46,10 +46,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
 }
 
 fn template(version: &Version) -> Result<Value, Failure> {
-    if version.template_json.is_empty() {
+    if version.known.template_json.is_empty() {
         return Err(Failure::Impossible(format!("the pod template of {} was not recorded", version.short())));
     }
-    serde_json::from_slice(&version.template_json)
+    serde_json::from_slice(&version.known.template_json)
         .map_err(|error| Failure::Impossible(format!("what the ledger holds of {} is damaged: {error}", version.short())))
 }
 
@@ -88,7 +88,9 @@ mod tests {
     use crate::record::tests::version;
 
     fn with_template(hash: &str, image: &str, template: &Value) -> Version {
-        Version { template_json: template.to_string().into_bytes(), ..version(hash, image) }
+        let mut version = version(hash, image);
+        version.known.template_json = template.to_string().into_bytes();
+        version
     }
 
     #[test]
@@ -116,7 +118,8 @@ mod tests {
 
     #[test]
     fn what_was_not_recorded_is_not_compared() {
-        let damaged = Version { template_json: b"{".to_vec(), ..version("aaaa", "web:v1") };
+        let mut damaged = version("aaaa", "web:v1");
+        damaged.known.template_json = b"{".to_vec();
         for (version, said) in [(version("aaaa", "web:v1"), "was not recorded"), (damaged, "is damaged")] {
             assert!(template(&version).unwrap_err().to_string().contains(said));
         }
