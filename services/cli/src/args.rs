@@ -110,7 +110,9 @@ mod tests {
 
     #[test]
     fn global_options_stand_anywhere() {
-        for line in ["lastgood -o json history deploy/web", "lastgood history deploy/web -o json", "lastgood dead-letters list -o json"] {
+        for line in
+            ["lastgood -o json history deploy/web", "lastgood history deploy/web -o json", "lastgood dead-letters list -o json"]
+        {
             assert_eq!(read(line).unwrap().global.output, Output::Json, "{line}");
         }
         assert_eq!(read("lastgood incidents --timeout 2s").unwrap().global.timeout, Duration::from_secs(2));

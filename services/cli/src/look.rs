@@ -87,7 +87,8 @@ impl Look {
     #[must_use]
     pub fn table(self, rows: &[Vec<Cell>]) -> Vec<String> {
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.width()).max().unwrap_or(0);
+        let width =
+            |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.width()).max().unwrap_or(0);
         let widths: Vec<_> = (0..columns).map(width).collect();
         rows.iter().map(|row| self.row(row, &widths)).collect()
     }

@@ -137,11 +137,13 @@ pub(crate) mod tests {
             v1::VersionObserved { version: Some(version), ..v1::VersionObserved::default() }
         };
         let at = |second| Timestamp::from_second(second).unwrap();
-        let marked = v1::VersionMarked { template_hash: "a".into(), standing: v1::Standing::Bad.into(), ..v1::VersionMarked::default() };
-        let view = LedgerView::default()
-            .with(1, at(100), &observed("a").into())
-            .with(2, at(200), &observed("b").into())
-            .with(3, at(300), &marked.into());
+        let marked =
+            v1::VersionMarked { template_hash: "a".into(), standing: v1::Standing::Bad.into(), ..v1::VersionMarked::default() };
+        let view = LedgerView::default().with(1, at(100), &observed("a").into()).with(2, at(200), &observed("b").into()).with(
+            3,
+            at(300),
+            &marked.into(),
+        );
         let seen = versions(&view, Duration::ZERO);
         let told: Vec<_> = seen.iter().map(|v| (v.hash.as_str(), v.current, v.since, v.standing.word())).collect();
         assert_eq!(told, [("b", true, at(200), "unknown"), ("a", false, at(100), "bad")]);

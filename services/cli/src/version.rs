@@ -13,10 +13,9 @@ const LISTED: usize = 8;
 /// The version that this text names; `versions` are all of the workload's, newest first.
 pub fn resolve<'a>(versions: &'a [Version], text: &str) -> Result<&'a Version, Failure> {
     match text {
-        "current" => versions
-            .iter()
-            .find(|version| version.current)
-            .ok_or_else(|| Failure::NoSuch("which version runs now is not known: the ledger holds none as the current one".to_owned())),
+        "current" => versions.iter().find(|version| version.current).ok_or_else(|| {
+            Failure::NoSuch("which version runs now is not known: the ledger holds none as the current one".to_owned())
+        }),
         "previous" => versions
             .iter()
             .find(|version| !version.current)
@@ -52,7 +51,8 @@ fn is_image(image: &str, text: &str) -> bool {
 
 fn listed<'a>(versions: impl ExactSizeIterator<Item = &'a Version>) -> String {
     let more = versions.len().saturating_sub(LISTED);
-    let mut list: Vec<_> = versions.take(LISTED).map(|version| format!("{} ({})", version.short(), version.image_names())).collect();
+    let mut list: Vec<_> =
+        versions.take(LISTED).map(|version| format!("{} ({})", version.short(), version.image_names())).collect();
     if more > 0 {
         list.push(format!("and {more} more"));
     }

@@ -122,7 +122,9 @@ fn usual_namespace(kubernetes: &Kubernetes) -> Result<String, Failure> {
     };
     let kubeconfig = match read {
         // Nobody said that there is one.
-        Err(KubeconfigError::ReadConfig(..) | KubeconfigError::FindPath) if kubernetes.kubeconfig.is_none() => return Ok("default".to_owned()),
+        Err(KubeconfigError::ReadConfig(..) | KubeconfigError::FindPath) if kubernetes.kubeconfig.is_none() => {
+            return Ok("default".to_owned());
+        }
         read => read.map_err(|error| Failure::Kubeconfig(Box::new(error)))?,
     };
     let current = kubernetes.context.as_ref().or(kubeconfig.current_context.as_ref());
@@ -174,7 +176,18 @@ mod tests {
 
     #[test]
     fn what_could_reach_beyond_one_workload_is_refused() {
-        for text in ["web", "a/b/c/d", "pod/web", "deploy/", "deploy/*", "deploy/>", "deploy/we b", "deploy/WEB", "*/deploy/web", "a.b/deploy/web"] {
+        for text in [
+            "web",
+            "a/b/c/d",
+            "pod/web",
+            "deploy/",
+            "deploy/*",
+            "deploy/>",
+            "deploy/we b",
+            "deploy/WEB",
+            "*/deploy/web",
+            "a.b/deploy/web",
+        ] {
             assert_eq!(resolved(text, Some("shop")).unwrap_err().code(), crate::exit::WRONG_USE, "{text}");
         }
         let long = format!("deploy/{}", "a".repeat(LONGEST + 1));

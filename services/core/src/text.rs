@@ -46,7 +46,11 @@ pub fn utc(at: Timestamp) -> String {
 /// An instant in UTC and how far away it is: `2026-11-25 13:00:01Z (5m 03s ago)`, `… (in 2m 00s)`.
 #[must_use]
 pub fn when(at: Timestamp, now: Timestamp) -> String {
-    let away = if at > now { format!("in {}", length(at.duration_since(now))) } else { format!("{} ago", length(now.duration_since(at))) };
+    let away = if at > now {
+        format!("in {}", length(at.duration_since(now)))
+    } else {
+        format!("{} ago", length(now.duration_since(at)))
+    };
     format!("{} ({away})", utc(at))
 }
 

@@ -64,7 +64,9 @@ pub enum ConnectError {
         reason: String,
     },
     /// Nobody is there, for a command that does not wait.
-    #[error("NATS can't be reached at {urls}: {reason} (configuration key `nats.urls`, environment variable LASTGOOD_NATS__URLS)")]
+    #[error(
+        "NATS can't be reached at {urls}: {reason} (configuration key `nats.urls`, environment variable LASTGOOD_NATS__URLS)"
+    )]
     Away {
         /// The addresses, without what they may say of a user.
         urls: String,
@@ -72,8 +74,10 @@ pub enum ConnectError {
         reason: String,
     },
     /// A stream is missing, for a command that makes none.
-    #[error("the NATS server at {urls} has no stream {stream}: either it is not the one that lastgood uses (configuration key `nats.urls`), \
-             or lastgood never ran with it")]
+    #[error(
+        "the NATS server at {urls} has no stream {stream}: either it is not the one that lastgood uses (configuration key `nats.urls`), \
+             or lastgood never ran with it"
+    )]
     NoStream {
         /// The addresses, without what they may say of a user.
         urls: String,

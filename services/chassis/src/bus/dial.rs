@@ -107,10 +107,7 @@ pub(super) async fn dial(config: &config::Nats, service: &str) -> Result<Arc<dyn
 }
 
 /// Tries to connect; within, why nobody is there now.
-pub(super) async fn dial_once(
-    config: &config::Nats,
-    service: &str,
-) -> Result<Result<Arc<dyn Transport>, String>, ConnectError> {
+pub(super) async fn dial_once(config: &config::Nats, service: &str) -> Result<Result<Arc<dyn Transport>, String>, ConnectError> {
     let (state, connection) = watch::channel(Connection::default());
     let options = options(config, service, Arc::new(state)).await?;
     Ok(match options.connect(addresses(config)?).await {

@@ -23,7 +23,11 @@ pub async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
             Err(Failure::NoSuch(format!("there is no dead letter {sequence}")))
         }
         _ => {
-            let json = if context.output == Output::Json { serde_json::from_str(&said.text).unwrap_or(Value::Null) } else { Value::Null };
+            let json = if context.output == Output::Json {
+                serde_json::from_str(&said.text).unwrap_or(Value::Null)
+            } else {
+                Value::Null
+            };
             Ok(Answer { text: said.text, json, code: said.code })
         }
     }

@@ -112,7 +112,10 @@ mod tests {
                 "+ containers[web].env[DB_PASSWORD].value: (hidden)",
             ]
         );
-        assert_eq!(change(&changes[1]), json!({"change": "removed", "path": "containers[web].env[A].value", "from": "x", "to": null}));
+        assert_eq!(
+            change(&changes[1]),
+            json!({"change": "removed", "path": "containers[web].env[A].value", "from": "x", "to": null})
+        );
         assert_eq!(text(&from, &from, &[], Look::new(false))[2], "nothing differs in the pod template");
     }
 

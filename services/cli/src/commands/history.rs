@@ -157,8 +157,12 @@ mod tests {
         let mut bad = version("2222222222222222", "registry.example/web:v2");
         bad.since = at("11:00:00");
         bad.known.rolled_back_from = Some("inc_1".into());
-        bad.known.troubles =
-            vec![Trouble { kind: "alert".into(), detail: "Errors\u{1b}[2J".into(), incident: "inc_1".into(), at: at("11:05:00") }];
+        bad.known.troubles = vec![Trouble {
+            kind: "alert".into(),
+            detail: "Errors\u{1b}[2J".into(),
+            incident: "inc_1".into(),
+            at: at("11:05:00"),
+        }];
         let mut good = version("1111111111111111", "registry.example/web:v1");
         good.since = at("09:00:00");
         good.known.version.fully_available_at = available(at("09:01:00"));

@@ -88,12 +88,10 @@ pub async fn run(bus: &Bus, command: &DeadLettersCommand, output: Output) -> Res
             let wanted: Vec<_> = letters.into_iter().filter(|letter| is_of(letter, consumer.as_deref())).collect();
             Ok(Answer { text: list(&wanted, bus.clock().now(), output), code: DONE })
         }
-        DeadLettersCommand::Show { sequence } => {
-            Ok(match letters.iter().find(|letter| letter.entry.sequence == *sequence) {
-                Some(letter) => Answer { text: show(letter, bus.clock().now(), output), code: DONE },
-                None => none(*sequence, output),
-            })
-        }
+        DeadLettersCommand::Show { sequence } => Ok(match letters.iter().find(|letter| letter.entry.sequence == *sequence) {
+            Some(letter) => Answer { text: show(letter, bus.clock().now(), output), code: DONE },
+            None => none(*sequence, output),
+        }),
         DeadLettersCommand::Replay { sequence: Some(sequence), .. } => Ok(replay(bus, std::iter::once(*sequence), output).await),
         DeadLettersCommand::Replay { consumer, .. } => {
             let wanted = letters.iter().filter(|letter| letter.replayed.is_none() && is_of(letter, consumer.as_deref()));
@@ -156,7 +154,8 @@ fn list(letters: &[Letter], now: Timestamp, output: Output) -> String {
     }
     let mut text = String::new();
     for letter in letters {
-        let (entry, replayed) = (&letter.entry, letter.replayed.map(|at| format!("  (replayed {})", utc(at))).unwrap_or_default());
+        let (entry, replayed) =
+            (&letter.entry, letter.replayed.map(|at| format!("  (replayed {})", utc(at))).unwrap_or_default());
         let (consumer, reason) = (visible(consumer_of(&entry.letter)), visible(&entry.letter.reason));
         let reason: String = reason.chars().take(SHORT).collect();
         // Writing to a String can't fail.

@@ -78,16 +78,15 @@ impl State {
     /// A line for each thing that it waits for.
     #[must_use]
     pub fn waiting(&self, now: Timestamp) -> Vec<String> {
-        let line = |(kind, until): &(DeadlineKind, Timestamp)| format!("waits for {} until {}", awaited(*kind), when(*until, now));
+        let line =
+            |(kind, until): &(DeadlineKind, Timestamp)| format!("waits for {} until {}", awaited(*kind), when(*until, now));
         self.pending.iter().map(line).collect()
     }
 
     /// The same for programs.
     #[must_use]
     pub fn waiting_json(&self) -> Value {
-        let one = |(kind, until): &(DeadlineKind, Timestamp)| {
-            json!({"deadline": kind.code(), "what": awaited(*kind), "until": until.to_string()})
-        };
+        let one = |(kind, until): &(DeadlineKind, Timestamp)| json!({"deadline": kind.code(), "what": awaited(*kind), "until": until.to_string()});
         self.pending.iter().map(one).collect()
     }
 }

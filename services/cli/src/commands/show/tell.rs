@@ -47,7 +47,9 @@ pub fn tell(entry: &Entry) -> Told {
 
 fn unreadable(entry: &Entry, error: &DecodeError) -> Told {
     let headline = match error {
-        DecodeError::UnknownType(_) => format!("{}: a newer lastgood wrote this, which this program does not know", entry.event_type),
+        DecodeError::UnknownType(_) => {
+            format!("{}: a newer lastgood wrote this, which this program does not know", entry.event_type)
+        }
         DecodeError::Damaged { .. } => format!("{}: damaged", entry.event_type),
     };
     Told { tone: Tone::Bad, headline, details: vec![error.to_string()] }
@@ -84,7 +86,8 @@ fn deciding(fact: &Fact, at: Timestamp) -> Option<Vec<String>> {
         Fact::PreviousVersionMissing(fact) => fact.considered.clone(),
         Fact::RollbackPlanned(fact) => fact.plan.as_ref().map_or_else(Vec::new, plan),
         Fact::RollbackHalted(fact) => {
-            let would = if fact.would_do.is_empty() { Vec::new() } else { listed("what would have been done:", fact.would_do.lines()) };
+            let would =
+                if fact.would_do.is_empty() { Vec::new() } else { listed("what would have been done:", fact.would_do.lines()) };
             [lines(&fact.detail), would, vec![runbook(&fact.reason.replace('_', "-"))]].concat()
         }
         Fact::AlertJoined(fact) => fact.occurrences.iter().flat_map(alert).collect(),
@@ -106,11 +109,16 @@ fn acting(fact: &Fact) -> Option<Vec<String>> {
         Fact::SmokeTestFinished(fact) => {
             let tries = if fact.tries == 1 { "1 try".to_owned() } else { format!("{} tries", fact.tries) };
             let evidence = lines(&fact.evidence);
-            let kind = if fact.verdict() == Verdict::Passed && evidence.is_empty() { Vec::new() } else { vec![format!("{}, {tries}", fact.kind)] };
+            let kind = if fact.verdict() == Verdict::Passed && evidence.is_empty() {
+                Vec::new()
+            } else {
+                vec![format!("{}, {tries}", fact.kind)]
+            };
             [kind, evidence].concat()
         }
         Fact::VerificationFailed(fact) => {
-            let failed = if fact.failed_checks.is_empty() { String::new() } else { format!("failed: {}", fact.failed_checks.join(", ")) };
+            let failed =
+                if fact.failed_checks.is_empty() { String::new() } else { format!("failed: {}", fact.failed_checks.join(", ")) };
             vec![failed, runbook(&fact.reason.replace('_', "-"))]
         }
         _ => return None,
@@ -158,7 +166,9 @@ fn plan(plan: &v1::Plan) -> Vec<String> {
     if let Some(at) = from_proto(plan.not_after.as_ref()) {
         details.push(format!("to be begun before {}", utc(at)));
     }
-    details.extend(plan.service_switches.iter().map(|switch| format!("Service {} is switched to the restored version", switch.name)));
+    details.extend(
+        plan.service_switches.iter().map(|switch| format!("Service {} is switched to the restored version", switch.name)),
+    );
     details.extend(plan.diff.lines().map(|line| format!("  {line}")));
     details
 }
@@ -172,7 +182,11 @@ fn failed(fact: &v1::RollbackFailed) -> Vec<String> {
     if fact.pods.len() > PODS {
         details.push(format!("… and {} more pods", fact.pods.len() - PODS));
     }
-    details.push(if fact.serving.is_empty() { "no pod serves now".to_owned() } else { format!("serving now: {}", fact.serving.join(", ")) });
+    details.push(if fact.serving.is_empty() {
+        "no pod serves now".to_owned()
+    } else {
+        format!("serving now: {}", fact.serving.join(", "))
+    });
     details.push(runbook(&fact.reason.replace('_', "-")));
     details
 }
@@ -198,7 +212,12 @@ mod tests {
     use super::*;
 
     fn told(event_type: &str, data: &[u8]) -> Told {
-        let entry = Entry { sequence: 1, at: Timestamp::UNIX_EPOCH, event_type: event_type.to_owned(), fact: Fact::decode(event_type, data) };
+        let entry = Entry {
+            sequence: 1,
+            at: Timestamp::UNIX_EPOCH,
+            event_type: event_type.to_owned(),
+            fact: Fact::decode(event_type, data),
+        };
         tell(&entry)
     }
 
@@ -215,10 +234,25 @@ mod tests {
 
     #[test]
     fn a_failure_says_which_pods_and_what_serves() {
-        let pod = v1::PodReport { name: "web-1".into(), reason: "CrashLoopBackOff".into(), restarts: 4, last_log_lines: vec!["boom".into()], ..Default::default() };
-        let fact = v1::RollbackFailed { reason: "pods_not_ready".into(), detail: "1 of 2".into(), pods: vec![pod], serving: vec!["web-0".into()], ..Default::default() };
+        let pod = v1::PodReport {
+            name: "web-1".into(),
+            reason: "CrashLoopBackOff".into(),
+            restarts: 4,
+            last_log_lines: vec!["boom".into()],
+            ..Default::default()
+        };
+        let fact = v1::RollbackFailed {
+            reason: "pods_not_ready".into(),
+            detail: "1 of 2".into(),
+            pods: vec![pod],
+            serving: vec!["web-0".into()],
+            ..Default::default()
+        };
         let told = told("rollback_failed", &Fact::from(fact).encode());
         assert_eq!(told.headline, "Rollback failed: pods not ready");
-        assert_eq!(told.details, ["1 of 2", "pod web-1: CrashLoopBackOff (4 restarts)", "    boom", "serving now: web-0", "runbook: pods-not-ready"]);
+        assert_eq!(
+            told.details,
+            ["1 of 2", "pod web-1: CrashLoopBackOff (4 restarts)", "    boom", "serving now: web-0", "runbook: pods-not-ready"]
+        );
     }
 }

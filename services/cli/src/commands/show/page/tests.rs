@@ -78,7 +78,8 @@ fn an_open_incident_is_a_story_that_ends_with_what_it_waits_for() {
 
 #[test]
 fn a_closed_one_says_how_it_ended_and_after_how_long() {
-    let halted = v1::RollbackHalted { reason: "paused".into(), detail: "by ann".into(), would_do: "back to web:v1\n~ image".into() };
+    let halted =
+        v1::RollbackHalted { reason: "paused".into(), detail: "by ann".into(), would_do: "back to web:v1\n~ image".into() };
     let closed = v1::IncidentClosed { outcome: Outcome::Halted.into(), reason: "paused".into() };
     let dossier = dossier(&[opening(), halted.into(), closed.into()]);
     let lines = text(&dossier, at(3_600), Look::new(false));
