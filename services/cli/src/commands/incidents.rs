@@ -180,8 +180,8 @@ fn selected(mut rows: Vec<Row>, args: &Args, now: Timestamp) -> List {
 }
 
 async fn look_into_open_ones(bus: &Bus, rows: &mut [Row]) {
-    let incidents = Incidents::new(bus.clone());
-    let looking = rows.iter_mut().filter(|row| row.closed.is_none()).map(|row| async {
+    let incidents = &Incidents::new(bus.clone());
+    let looking = rows.iter_mut().filter(|row| row.closed.is_none()).map(|row| async move {
         row.state = Some(match incidents.salvage(&row.subject, None).await {
             Ok(salvaged) => Ok(State::of(&salvaged.loaded.incident, !salvaged.damage.is_empty())),
             Err(error) => Err(crate::exit::causes(&error)),

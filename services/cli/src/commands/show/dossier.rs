@@ -113,7 +113,9 @@ pub async fn read(bus: &Bus, incident: IncidentId) -> Result<Option<Dossier>, Fa
         let subject = archived.messages.iter().find_map(|message| IncidentSubject::parse(&message.subject).ok());
         if let Some((subject, _)) = subject {
             let dossier = dossier.get_or_insert_with(|| Dossier::new(subject));
-            archived.messages.iter().for_each(|message| dossier.add_archived(message));
+            for message in &archived.messages {
+                dossier.add_archived(message);
+            }
         }
     }
     Ok(dossier)
