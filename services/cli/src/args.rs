@@ -19,7 +19,7 @@ const PLUGIN: &str = "kubectl-lastgood";
 /// lastgood's command line.
 #[derive(Debug, Parser)]
 #[command(name = "lastgood", version, about = "Which versions of a workload are good, and what lastgood does about the bad ones")]
-#[command(after_help = exit::HELP, propagate_version = true)]
+#[command(after_help = exit::HELP)]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]

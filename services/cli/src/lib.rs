@@ -18,7 +18,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use lastgood_core::text::visible;
+use lastgood_core::text::{visible, visible_json};
 use orchestrator::dead_letters::command::Output;
 use serde_json::{Value, json};
 
@@ -81,7 +81,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 /// Says what is wrong, on standard error.
 fn complain(failure: &Failure, output: Output) {
     let text = match output {
-        Output::Json => json!({"error": causes(failure), "exit_code": failure.code()}).to_string(),
+        Output::Json => visible_json(&json!({"error": causes(failure), "exit_code": failure.code()}).to_string()),
         Output::Text => {
             let look = Look::new(colour(Colour::Auto, io::stderr().is_terminal()));
             format!("{} {}", look.toned(Tone::Bad, "error:"), visible(&causes(failure)))
@@ -98,7 +98,7 @@ impl Answer {
         match (output, &self.json) {
             (Output::Text, _) => self.text.clone(),
             (Output::Json, Value::Null) => String::new(),
-            (Output::Json, json) => format!("{json:#}"),
+            (Output::Json, json) => visible_json(&format!("{json:#}")),
         }
     }
 }

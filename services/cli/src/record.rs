@@ -9,7 +9,6 @@ use contracts::time::from_proto;
 use contracts::v1::ContainerImage;
 use jiff::Timestamp;
 use lastgood_core::ledger::{Known, Standing};
-use lastgood_core::text::visible;
 use orchestrator::ledger::LedgerView;
 use serde_json::{Value, json};
 
@@ -71,7 +70,7 @@ impl Version {
 #[must_use]
 pub fn brief(version: &Version) -> Value {
     json!({
-        "hash": visible(&version.hash),
+        "hash": version.hash,
         "images": version.images.iter().map(|image| json!({"container": image.container, "image": image.image})).collect::<Vec<_>>(),
         "current": version.current,
     })

@@ -1,6 +1,6 @@
 //! Text for a terminal: what comes from outside made harmless, and times and lengths as people write them.
 //!
-//! Guarantees: what [`visible`] gives holds nothing that a terminal obeys and nothing that hides or reorders what is read, and loses nothing of
+//! Guarantees: what [`visible`] and [`visible_json`] give holds nothing that a terminal obeys and nothing that hides or reorders what is read, and loses nothing of
 //! the text. Must not: read a clock; now is passed in.
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,6 +12,20 @@ pub fn visible(text: &str) -> String {
     for c in text.chars() {
         if c.is_control() || is_hiding(c) {
             out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// JSON text with the same characters as JSON's own escapes: the value stays what it is, and a terminal obeys none of it.
+#[must_use]
+pub fn visible_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if (c.is_control() && c != '\n') || is_hiding(c) {
+            out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
         } else {
             out.push(c);
         }
@@ -66,6 +80,14 @@ mod tests {
             let shown = visible(&text);
             prop_assert!(!shown.chars().any(|c| c.is_control() || is_hiding(c)), "{shown:?}");
             prop_assert!(shown.len() >= text.len().min(1), "nothing vanishes");
+        }
+
+        #[test]
+        fn json_stays_what_it_says(text: String) {
+            let value = serde_json::json!({"text": text, "more": [format!("{text}\u{202e}\u{9b}\u{e0041}")]});
+            let shown = visible_json(&format!("{value:#}"));
+            prop_assert!(!shown.chars().any(|c| (c.is_control() && c != '\n') || is_hiding(c)), "{shown:?}");
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
         }
     }
 

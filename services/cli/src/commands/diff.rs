@@ -4,7 +4,6 @@
 //! difference is claimed. Must not: read a cluster.
 
 use lastgood_core::plan::diff::{Change, changes};
-use lastgood_core::text::visible;
 use orchestrator::ledger::LedgerStore;
 use serde_json::{Value, json};
 
@@ -79,7 +78,7 @@ fn change(change: &Change) -> Value {
         (None, Some(_)) => "added",
         _ => "changed",
     };
-    json!({"change": kind, "path": visible(&change.path), "from": change.from, "to": change.to})
+    json!({"change": kind, "path": change.path, "from": change.from, "to": change.to})
 }
 
 #[cfg(test)]

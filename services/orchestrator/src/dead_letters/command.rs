@@ -11,7 +11,7 @@ use clap::{Subcommand, ValueEnum};
 use contracts::v1::AlertNotification;
 use contracts::{Fact, IncidentSubject, LedgerFact, OccurrenceFact};
 use jiff::Timestamp;
-use lastgood_core::text::{utc, visible, when};
+use lastgood_core::text::{utc, visible, visible_json, when};
 use prost::Message as _;
 use serde_json::{Value, json};
 
@@ -147,7 +147,7 @@ fn none(sequence: u64, output: Output) -> Answer {
 
 fn list(letters: &[Letter], now: Timestamp, output: Output) -> String {
     if output == Output::Json {
-        return Value::from(letters.iter().map(summary).collect::<Vec<_>>()).to_string();
+        return visible_json(&Value::from(letters.iter().map(summary).collect::<Vec<_>>()).to_string());
     }
     if letters.is_empty() {
         return "there are no dead letters".to_owned();
@@ -172,7 +172,7 @@ fn show(letter: &Letter, now: Timestamp, output: Output) -> String {
         value["headers"] = json!(inner.headers);
         value["data_hex"] = json!(hex::encode(&inner.data));
         value["decoded"] = json!(decoded(letter));
-        return value.to_string();
+        return visible_json(&value.to_string());
     }
     let replayed = letter.replayed.map_or_else(|| "never".to_owned(), |at| when(at, now));
     let mut text = format!(

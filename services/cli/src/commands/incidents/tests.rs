@@ -75,9 +75,9 @@ fn a_list_reads_in_columns_and_harms_no_terminal() {
         text(&list, None, at(100), Look::new(false)),
         [
             "all automatic action is paused by ann: a drill",
-            "STATE                                WORKLOAD             ALERT            OPENED                            INCIDENT",
-            "can't be read: a newer binary's fact  shop/deployment/web  (not readable)  1970-01-01 00:00:02Z (1m 38s ago)  inc_00000000000000000000000000000002",
-            "halted: paused                        shop/deployment/web  Errors\\u{1b}[2J  1970-01-01 00:00:01Z  inc_00000000000000000000000000000001",
+            "STATE                                 WORKLOAD             ALERT            OPENED                             INCIDENT",
+            "can't be read: a newer binary's fact  shop/deployment/web  (not readable)   1970-01-01 00:00:02Z (1m 38s ago)  inc_00000000000000000000000000000002",
+            "halted: paused                        shop/deployment/web  Errors\\u{1b}[2J  1970-01-01 00:00:01Z               inc_00000000000000000000000000000001",
             "… and 7 more closed ones (--limit 0 shows all)",
         ]
         .map(str::to_owned)

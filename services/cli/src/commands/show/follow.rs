@@ -9,7 +9,7 @@ use chassis::bus::{Bus, ReadError, Subscription};
 use contracts::Fact;
 use futures::StreamExt as _;
 use jiff::SignedDuration;
-use lastgood_core::text::length;
+use lastgood_core::text::{length, visible_json};
 use orchestrator::dead_letters::command::Output;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
@@ -91,7 +91,7 @@ impl Follow<'_> {
         for entry in self.dossier.entries.range(self.told + 1..).map(|(_, entry)| entry) {
             let text = match self.context.output {
                 Output::Text => page::fact(entry, opened_at, self.context.look).join("\n"),
-                Output::Json => json!({"fact": page::fact_json(entry)}).to_string(),
+                Output::Json => visible_json(&json!({"fact": page::fact_json(entry)}).to_string()),
             };
             crate::print(&text)?;
         }
@@ -106,7 +106,7 @@ impl Follow<'_> {
     fn finish(&self, within: Duration) -> Result<Answer, Failure> {
         let closed = self.is_closed();
         let text = match self.context.output {
-            Output::Json => json!({"incident": page::json(&self.dossier)}).to_string(),
+            Output::Json => visible_json(&json!({"incident": page::json(&self.dossier)}).to_string()),
             Output::Text => {
                 let mut lines = vec![String::new()];
                 lines.extend(page::foot(&self.dossier, self.context.now(), self.context.look));
