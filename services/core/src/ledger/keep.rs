@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use contracts::v1::{self, Standing as Said};
 use contracts::time;
+use contracts::v1::{self, Standing as Said};
 use jiff::Timestamp;
 
 use super::known::{Known, Trouble};
