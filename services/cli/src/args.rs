@@ -38,7 +38,7 @@ pub struct Global {
     /// How to print: for people or for programs.
     #[arg(long, short, value_enum, global = true, default_value_t = Output::Text)]
     pub output: Output,
-    /// When to colour; `auto` is on a terminal, unless NO_COLOR is set.
+    /// When to colour; `auto` is on a terminal, unless `NO_COLOR` is set.
     #[arg(long, value_name = "WHEN", value_enum, global = true, default_value_t = Colour::Auto)]
     pub color: Colour,
     /// How long the whole command may take (`show --follow` has a limit of its own).

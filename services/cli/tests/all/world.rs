@@ -17,7 +17,7 @@ use tokio::process::Command;
 
 /// How long the program may take; its own limits are shorter.
 const PATIENCE: Duration = Duration::from_secs(40);
-pub(crate) const CLUSTER: &str = "test";
+const CLUSTER: &str = "test";
 /// What nothing that is printed may hold.
 pub(crate) const HOSTILE: &str = "evil\u{1b}[2J\u{1b}]0;owned\u{7}\u{202e}\r\u{9b}31m";
 
@@ -100,13 +100,9 @@ impl World {
         Ok(())
     }
 
-    pub(crate) fn workload(&self, name: &str) -> WorkloadRef {
-        WorkloadRef { cluster: CLUSTER.into(), namespace: "shop".into(), kind: "Deployment".into(), name: name.into() }
-    }
-
     /// Adds facts to a workload's ledger.
     pub(crate) async fn record(&self, name: &str, facts: &[LedgerFact]) -> Result<()> {
-        let (store, workload) = (LedgerStore::new(self.bus.clone()), self.workload(name));
+        let (store, workload) = (LedgerStore::new(self.bus.clone()), workload(name));
         let view = store.load(&workload).await?;
         Ok(store.append(&workload, &view, facts).await?)
     }
@@ -121,7 +117,7 @@ impl World {
 
     /// Opens an incident.
     pub(crate) async fn open(&self, name: &str, alert: &str) -> Result<IncidentSubject> {
-        let subject = IncidentSubject { workload: self.workload(name), incident: self.bus.ids().incident() };
+        let subject = IncidentSubject { workload: workload(name), incident: self.bus.ids().incident() };
         let trigger = v1::Occurrence {
             fingerprint: "f00".into(),
             source: "alertmanager".into(),
@@ -132,6 +128,10 @@ impl World {
         self.append(&subject, &[v1::AnomalyDetected { trigger: Some(trigger), ..v1::AnomalyDetected::default() }.into()]).await?;
         Ok(subject)
     }
+}
+
+fn workload(name: &str) -> WorkloadRef {
+    WorkloadRef { cluster: CLUSTER.into(), namespace: "shop".into(), kind: "Deployment".into(), name: name.into() }
 }
 
 /// A version of this image came to run.
