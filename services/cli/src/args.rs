@@ -31,6 +31,7 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The configuration file of the services, `.toml`, `.yaml` or `.yml`.
     #[arg(long, value_name = "FILE", env = "LASTGOOD_CONFIG", global = true)]
