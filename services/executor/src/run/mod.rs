@@ -26,7 +26,7 @@ use crate::config;
 /// What the name of its durable consumer begins with.
 const DURABLE: &str = "executor";
 /// The facts that can give it something to do.
-const WAKERS: &[&str] = &["rollback_planned", "announced", "deadline_passed", "verification_passed"];
+const WAKERS: &[&str] = &["rollback_planned", "announced", "deadline_passed", "person_acted", "verification_passed"];
 
 /// What an incident asks of the executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub enum Duty {
 /// What this incident asks of the executor now.
 #[must_use]
 pub fn duty(incident: &Incident) -> Duty {
+    // A plan that waits for an approval or its grace period is not `Planned` yet.
     let may_begin = incident.announced.is_some() || incident.deadlines_passed.contains(&DeadlineKind::Announce);
     match incident.phase() {
         Phase::Planned if may_begin => Duty::Rollback,

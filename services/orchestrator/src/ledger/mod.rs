@@ -14,6 +14,6 @@ mod wakes;
 mod watch;
 
 pub use rolled_back::{HEARS, RolledBack};
-pub use store::{LedgerStore, StoreError};
+pub use store::{LedgerStore, Scope, StoreError};
 pub use view::LedgerView;
 pub use watch::{Terms, WatchError, watch};

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use lastgood_core::ledger::describe;
 use lastgood_core::plan::diff::diff;
 use lastgood_core::plan::services::{ServiceView, switch};
+use lastgood_core::policy::Effective;
 use serde_json::Value;
 
 use super::course::Target;
@@ -22,6 +23,16 @@ pub struct Planned {
     pub plan: v1::Plan,
     /// For people: what would be done.
     pub summary: String,
+}
+
+impl Planned {
+    /// With what the policy says of the proof: the verifier reads it.
+    #[must_use]
+    pub fn with_checks_of(mut self, policy: &Effective) -> Self {
+        self.plan.checks_yaml = policy.checks_yaml.clone().unwrap_or_default();
+        self.plan.stabilisation = policy.stabilisation.map(contracts::time::duration_to_proto);
+        self
+    }
 }
 
 /// The labels of pods in the namespace that are not this workload's.
@@ -85,6 +96,7 @@ pub fn build(
         service_switches,
         diff: lines.clone(),
         not_after: Some(contracts::time::to_proto(not_after)),
+        ..v1::Plan::default()
     };
     Planned { plan, summary: format!("{summary}\n{lines}") }
 }

@@ -2,9 +2,12 @@
 
 mod alerts;
 mod archive;
+mod budgets;
 mod dead_letters;
 mod decisions;
 mod ledger;
+mod people;
+mod policies;
 mod soak;
 mod storm;
 mod timers;

@@ -76,6 +76,7 @@ pub const COURSES: &[Course] = &[
     course!(dismissed, FORGETFUL, false),
     course!(undelivered, &[("NOTIFIER__GIVE_UP_AFTER", "1s")], false),
     course!(resolved_by_prometheus, &[], true),
+    course!(unanswered, &[], false),
 ];
 
 /// The usual application, one pod.
@@ -95,7 +96,11 @@ async fn broken_after(world: &SmallWorld, good: &str) -> Result<(App, Alarm)> {
 
 /// The same of another name, with this good version.
 pub async fn broken_named(world: &SmallWorld, name: &str, good: &str) -> Result<(App, Alarm)> {
-    let app = world.app(name, usual()).await?;
+    broken_as(world, name, usual(), good).await
+}
+
+async fn broken_as(world: &SmallWorld, name: &str, options: AppOptions, good: &str) -> Result<(App, Alarm)> {
+    let app = world.app(name, options).await?;
     app.deploy(good).await?;
     world.proved(&app, 1).await?;
     app.roll_out("v2-failing").await?;
@@ -252,4 +257,17 @@ async fn resolved_by_prometheus(world: &SmallWorld) -> Result<Left> {
     let left = left(world, app, incident, vec![alarm]).await?;
     world.journal.wait_occurrence(&left.alarms[0].fingerprint(), "occurrence_resolved", PATIENCE).await?;
     Ok(left)
+}
+
+/// A person is asked, and does not answer in time; the grace period would have gone on.
+async fn unanswered(world: &SmallWorld) -> Result<Left> {
+    let waits = [("lastgood.dev/approve-within", "3s"), ("lastgood.dev/grace", "10m")];
+    let mut options = AppOptions { mode: Some("approve"), ..usual() };
+    options.annotations.extend(waits.map(|(name, length)| (name.to_owned(), length.to_owned())));
+    let (app, alarm) = broken_as(world, "web", options, "v1").await?;
+    world.raise(&alarm).await?;
+    let incident = world.opens(&app, 0).await?;
+    fact(world, &incident, "rollback_halted").await?;
+    world.acknowledge(&incident).await?;
+    left(world, app, incident, vec![alarm]).await
 }
