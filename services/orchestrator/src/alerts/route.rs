@@ -57,8 +57,8 @@ impl Engine {
     async fn follow(&self, clues: &[Clue]) -> Result<(Correlation, Option<Prefetched>), HandleError> {
         let looking = async { resolve(self.cluster.as_ref(), clues).await.map_err(HandleError::from) };
         match clues.first() {
-            Some(Clue::Explicit(Kind::Deployment, namespace, name) | Clue::Workload(Kind::Deployment, namespace, name)) => {
-                let workload = self.workload_ref(Kind::Deployment, namespace, name);
+            Some(Clue::Explicit(kind, namespace, name) | Clue::Workload(kind, namespace, name)) => {
+                let workload = self.workload_ref(*kind, namespace, name);
                 let (correlation, pre) = futures::try_join!(looking, self.prefetch(&workload, None))?;
                 let same = matches!(&correlation, Correlation::Found(found) if self.reference(found) == workload);
                 Ok((correlation, same.then_some(pre)))

@@ -6,4 +6,4 @@ mod build;
 mod course;
 
 pub use build::{Foreign, Planned, build};
-pub use course::{Course, Inputs, Step, Target, current_version, decide_course};
+pub use course::{Course, Inputs, Step, Target, current_version, decide_course, strategy};
