@@ -26,6 +26,10 @@ pub struct Carrier {
     pub revision: i64,
     /// When it was created.
     pub created: Option<Timestamp>,
+    /// Its uid.
+    pub uid: String,
+    /// What the pods of a ControllerRevision call it.
+    pub called: Vec<String>,
 }
 
 impl Carrier {
@@ -36,6 +40,8 @@ impl Carrier {
             Some(template) => (template, revision::number(object.json())),
             None => (template::normalise(object.template()?), object.revision()),
         };
+        let names = [Some(object.name()), object.label(revision::POD_LABEL)];
+        let is_set = object.template().is_some();
         Some(Self {
             name: object.name().to_owned(),
             owner: object.controller()?.uid,
@@ -43,7 +49,17 @@ impl Carrier {
             template,
             revision,
             created: object.created(),
+            uid: object.uid().to_owned(),
+            called: names.into_iter().flatten().filter(|_| !is_set).map(ToOwned::to_owned).collect(),
         })
+    }
+
+    /// Whether this pod runs the version that it carries.
+    #[must_use]
+    pub fn has(&self, pod: &Object) -> bool {
+        let Some(controller) = pod.controller() else { return false };
+        let label = pod.label(revision::POD_LABEL).unwrap_or_default();
+        controller.uid == self.uid || (controller.uid == self.owner && self.called.iter().any(|name| name == label))
     }
 }
 
@@ -109,6 +125,23 @@ mod tests {
         let mut numbers: Vec<_> = by_version(&workload, &carriers).into_values().map(|carrier| carrier.revision).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, [3, 4]);
+    }
+
+    #[test]
+    fn a_pod_is_of_its_replica_set_or_of_the_revision_that_it_names() {
+        let pod = |owner: &str, label: &str| {
+            Object::new(json!({"metadata": {"labels": {revision::POD_LABEL: label},
+                "ownerReferences": [{"kind": "StatefulSet", "uid": owner, "controller": true}]}}))
+        };
+        let of_set = Carrier::of(&controller_revision("v1", 1, "u")).unwrap();
+        assert!(of_set.has(&pod("u", "db-v1")) && !of_set.has(&pod("u", "db-v2")) && !of_set.has(&pod("other", "db-v1")));
+        let mut daemon = controller_revision("v1", 1, "u").json().clone();
+        daemon["metadata"]["labels"] = json!({revision::POD_LABEL: "77f"});
+        assert!(Carrier::of(&Object::new(daemon)).unwrap().has(&pod("u", "77f")));
+        let set = Object::new(json!({"metadata": {"name": "web-1", "uid": "rs", "ownerReferences": [{"uid": "u", "controller": true}]},
+            "spec": {"template": template("v1")}}));
+        let set = Carrier::of(&set).unwrap();
+        assert!(set.has(&pod("rs", "")) && !set.has(&pod("u", "")) && !set.has(&pod("u", "web-1")));
     }
 
     #[test]

@@ -11,9 +11,8 @@ use lastgood_core::template;
 use serde_json::Value;
 
 use super::LedgerView;
-use super::availability::{Counts, is_available};
 use super::carriers::{Carrier, by_version};
-use crate::cluster::{Kind, Object};
+use crate::cluster::Object;
 
 /// kubectl's record of what was applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -22,7 +21,7 @@ const OUR_MANAGER: &str = "lastgood";
 
 /// The facts that this look adds, oldest version first.
 #[must_use]
-pub fn observe(view: &LedgerView, kind: Kind, deployment: &Object, sets: &[Carrier]) -> Vec<LedgerFact> {
+pub fn observe(view: &LedgerView, deployment: &Object, sets: &[Carrier]) -> Vec<LedgerFact> {
     let Some(template) = deployment.template() else { return Vec::new() };
     let current = template::hash(template);
     let sets = by_version(deployment, sets);
@@ -33,11 +32,6 @@ pub fn observe(view: &LedgerView, kind: Kind, deployment: &Object, sets: &[Carri
             facts.extend(found_besides(view, deployment, &current, &sets));
         }
         facts.push(observed.into());
-    }
-    let proved = view.known(&current).is_some_and(|known| known.version.fully_available_at.is_some());
-    if !proved && is_available(kind, deployment) {
-        let replicas = u32::try_from(Counts::of(kind, deployment).available).unwrap_or_default();
-        facts.push(v1::VersionAvailable { template_hash: current, replicas }.into());
     }
     facts
 }
@@ -146,10 +140,6 @@ mod tests {
             "status": {"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "availableReplicas": available}}))
     }
 
-    fn observe(view: &LedgerView, deployment: &Object, sets: &[Carrier]) -> Vec<LedgerFact> {
-        super::observe(view, Kind::Deployment, deployment, sets)
-    }
-
     fn set(image: &str, revision: i64) -> Carrier {
         let mut template = template(image);
         template["metadata"]["labels"]["pod-template-hash"] = json!("x");
@@ -176,21 +166,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_look_records_what_is_there_and_only_the_current_as_available() {
+    fn the_first_look_records_what_is_there() {
         let sets = [set("web:v2", 2), set("web:v1", 1)];
         let facts = observe(&LedgerView::default(), &deployment("web:v2", 2), &sets);
-        assert_eq!(told(&facts), ["observed web:v1", "observed web:v2", "version_available"]);
+        assert_eq!(told(&facts), ["observed web:v1", "observed web:v2"]);
         let view = record(LedgerView::default(), &facts);
         assert!(observe(&view, &deployment("web:v2", 2), &sets).is_empty(), "looking again adds nothing");
-    }
-
-    #[test]
-    fn a_version_is_available_only_when_all_of_it_is() {
-        let sets = [set("web:v1", 1)];
-        let facts = observe(&LedgerView::default(), &deployment("web:v1", 1), &sets);
-        assert_eq!(told(&facts), ["observed web:v1"]);
-        let view = record(LedgerView::default(), &facts);
-        assert_eq!(told(&observe(&view, &deployment("web:v1", 2), &sets)), ["version_available"]);
     }
 
     #[test]
@@ -241,19 +222,13 @@ mod tests {
                 "revision": number, "data": {"spec": {"template": patch}}}));
             Carrier::of(&object).unwrap()
         };
-        let live = |ready: i64| {
-            Object::new(json!({"metadata": {"name": "web", "uid": "u", "generation": 2},
-                "spec": {"replicas": 2, "template": template("web:v2")},
-                "status": {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": ready,
-                    "currentRevision": "web-1", "updateRevision": "web-2"}}))
-        };
+        let live = Object::new(json!({"metadata": {"name": "web", "uid": "u", "generation": 2},
+            "spec": {"replicas": 2, "template": template("web:v2")}, "status": {"observedGeneration": 2}}));
         let carriers = [revision("web:v1", 1), revision("web:v2", 2)];
-        let facts = super::observe(&LedgerView::default(), Kind::StatefulSet, &live(1), &carriers);
+        let facts = observe(&LedgerView::default(), &live, &carriers);
         assert_eq!(told(&facts), ["observed web:v1", "observed web:v2"]);
         let view = record(LedgerView::default(), &facts);
-        let facts = super::observe(&view, Kind::StatefulSet, &live(2), &carriers);
-        let [LedgerFact::VersionAvailable(available)] = facts.as_slice() else { panic!("{facts:?}") };
-        assert_eq!(available.replicas, 2);
+        assert!(observe(&view, &live, &carriers).is_empty(), "looking again adds nothing");
         let known = view.known(&carriers[1].hash).unwrap();
         assert_eq!((known.version.replica_set.as_str(), known.version.revision), ("web-2", 2));
     }

@@ -1,30 +1,41 @@
 //! Watches the workloads (`Kind::WORKLOADS`) and keeps their ledgers.
 //!
-//! Guarantees: each look reads the workload and what carries its versions live, so that events which come late or out of order can't record an
-//! old state as the present one; a look that found nothing new writes nothing; memory holds two numbers a workload. An outage delays and
-//! loses nothing that is still so afterwards. Must not: claim what it did not see.
+//! Guarantees: each look reads the workload and what carries its versions live, so that events which come late or out of order can't record
+//! an old state as the present one; a look that found nothing new writes nothing; at the end of a version's soak it is looked at again, also
+//! if nothing happened; a ledger that has grown is compacted. Memory holds a few numbers a workload. An outage delays and loses nothing
+//! that is still so afterwards. Must not: claim what it did not see.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chassis::bus::AppendError;
+use chassis::bus::{AppendError, ReadError};
+use chassis::clock::Clock;
+use chassis::incidents::{Incidents, LoadError};
+use contracts::LedgerFact;
+use contracts::subjects::streams;
 use contracts::v1::WorkloadRef;
 use futures::stream::{BoxStream, select_all};
 use futures::{StreamExt, TryStreamExt};
+use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
+use lastgood_core::ledger::surplus;
+use lastgood_core::policy::Effective;
 use lastgood_core::template;
 use tokio_util::sync::CancellationToken;
 
 use super::availability::{Counts, is_available, is_caught_up};
+use super::carriers::{self, Carrier, by_version};
 use super::observe::{last_applied_template, observe, template_owners};
-use super::{LedgerStore, StoreError, carriers};
-use crate::cluster::{Kind, Lookup, LookupError, Object};
+use super::soak::{self, Stand};
+use super::wakes::{Key, Wakes};
+use super::{LedgerStore, LedgerView, StoreError};
+use crate::cluster::{Kind, Lookup, LookupError, Object, Selector};
 
 /// Looks at the same time.
 const CONCURRENT: usize = 4;
@@ -32,6 +43,15 @@ const CONCURRENT: usize = 4;
 const PAGE: u32 = 50;
 /// The longest pause between tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The shortest time until a look that nothing but the time calls for: clocks differ, and an alert may go on.
+const NOT_BEFORE: SignedDuration = SignedDuration::from_secs(1);
+/// The longest: the pods' restarts are looked at this often while a version soaks.
+const NOT_AFTER: SignedDuration = SignedDuration::from_mins(5);
+/// A ledger of so many facts is compacted, whatever they say.
+const FACTS: usize = 300;
+
+/// The policy that is in force for a workload.
+pub type Terms = Arc<dyn Fn(&Object) -> Effective + Send + Sync>;
 
 /// Why the watch ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +68,8 @@ enum LookError {
     Cluster(#[from] LookupError),
     #[error(transparent)]
     Ledger(#[from] StoreError),
+    #[error("the log can't be read")]
+    Log(#[from] ReadError),
 }
 
 /// What a watch needs.
@@ -55,30 +77,34 @@ enum LookError {
 struct Watch {
     cluster: Arc<dyn Lookup>,
     store: LedgerStore,
+    incidents: Incidents,
+    clock: Arc<dyn Clock>,
+    terms: Terms,
     name: Arc<str>,
     /// What was last looked at, by workload, as a hash of all that matters here.
-    seen: Arc<Mutex<HashMap<Place, u64>>>,
+    seen: Arc<Mutex<HashMap<Key, u64>>>,
+    wakes: Arc<Wakes>,
 }
-
-/// A workload by its kind, namespace and name.
-type Place = (Kind, String, String);
 
 /// Watches until told to stop. `cluster_name` is the name in subjects; `listed` is called once everything there was has been looked at.
 pub async fn watch(
     client: Client,
     cluster: Arc<dyn Lookup>,
     store: LedgerStore,
+    terms: Terms,
     cluster_name: &str,
     stopping: CancellationToken,
     listed: impl Fn() + Send + Sync,
 ) -> Result<(), WatchError> {
-    let watch = Watch { cluster, store, name: cluster_name.into(), seen: Arc::default() };
+    let (incidents, clock) = (Incidents::new(store.bus().clone()), Arc::clone(store.bus().clock()));
+    let (seen, wakes) = (Arc::default(), Arc::default());
+    let watch = Watch { cluster, store, incidents, clock, terms, name: cluster_name.into(), seen, wakes };
     let not_listed = Mutex::new(BTreeSet::from(Kind::WORKLOADS));
     let events = select_all(Kind::WORKLOADS.map(|kind| events(&client, kind)));
     let (watch, stop, listed, not_listed) = (&watch, &stopping, &listed, &not_listed);
     let looks = events.for_each_concurrent(CONCURRENT, |(kind, event)| async move {
         match event {
-            Event::Apply(object) | Event::InitApply(object) => watch.look_until_done(kind, object, stop).await,
+            Event::Apply(object) | Event::InitApply(object) => watch.look_if_new(kind, object, stop).await,
             Event::Delete(object) => watch.forget(kind, &object),
             Event::InitDone => {
                 let mut not_listed = not_listed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,6 +119,7 @@ pub async fn watch(
         biased;
         () = stopping.cancelled() => Ok(()),
         () = looks => Err(WatchError::Ended),
+        () = watch.wake(stop) => Ok(()),
     }
 }
 
@@ -110,11 +137,28 @@ impl Watch {
     fn forget(&self, kind: Kind, object: &DynamicObject) {
         let (namespace, name) = (object.metadata.namespace.clone(), object.metadata.name.clone());
         let key = (kind, namespace.unwrap_or_default(), name.unwrap_or_default());
+        self.wakes.set(&key, None);
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
-    /// Looks until it succeeded once, if there is anything new about this object.
-    async fn look_until_done(&self, kind: Kind, object: DynamicObject, stopping: &CancellationToken) {
+    /// Looks at what is due, until told to stop.
+    async fn wake(&self, stopping: &CancellationToken) {
+        while !stopping.is_cancelled() {
+            if let Some(key) = self.wakes.take(self.clock.now()) {
+                self.look_until_done(key, stopping).await;
+                continue;
+            }
+            let left = self.wakes.first().map(|at| at.duration_since(self.clock.now()));
+            let left = left.map_or(Duration::from_hours(1), |left| Duration::try_from(left).unwrap_or_default());
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = self.wakes.changed() => {}
+                () = tokio::time::sleep(left) => {}
+            }
+        }
+    }
+
+    async fn look_if_new(&self, kind: Kind, object: DynamicObject, stopping: &CancellationToken) {
         let Ok(object) = serde_json::to_value(object).map(Object::new) else { return };
         let key = (kind, object.namespace().to_owned(), object.name().to_owned());
         let known = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
@@ -122,9 +166,14 @@ impl Watch {
             return;
         }
         drop(object);
+        self.look_until_done(key, stopping).await;
+    }
+
+    /// Looks until it succeeded once.
+    async fn look_until_done(&self, key: Key, stopping: &CancellationToken) {
         let mut pause = Duration::from_millis(100);
         while !stopping.is_cancelled() {
-            match self.look(kind, &key.1, &key.2).await {
+            match self.look(&key).await {
                 Ok(digest) => {
                     let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
                     match digest {
@@ -136,17 +185,17 @@ impl Watch {
                 Err(LookError::Ledger(StoreError::Append(AppendError::Lost))) => {}
                 // A newer binary's fact: it looks too, and knows more.
                 Err(LookError::Ledger(StoreError::Fold(error))) => {
-                    tracing::error!(%kind, namespace = key.1, name = key.2, %error, "this workload's ledger is left alone");
+                    tracing::error!(kind = %key.0, namespace = key.1, name = key.2, %error, "this workload's ledger is left alone");
                     return;
                 }
                 // Too large to store, for instance. Trying on would keep one of the few hands from all other workloads.
                 Err(LookError::Ledger(StoreError::Append(AppendError::Refused(reason)))) => {
-                    tracing::error!(%kind, namespace = key.1, name = key.2, reason, "this workload's version can't be recorded");
+                    tracing::error!(kind = %key.0, namespace = key.1, name = key.2, reason, "this workload's version can't be recorded");
                     metrics::counter!("lastgood_ledger_refused_total").increment(1);
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(%kind, namespace = key.1, name = key.2, error = &error as &dyn std::error::Error, "can't look now");
+                    tracing::warn!(kind = %key.0, namespace = key.1, name = key.2, error = &error as &dyn std::error::Error, "can't look now");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -155,8 +204,14 @@ impl Watch {
     }
 
     /// One look; the digest of what was looked at, or `None` where it is gone.
-    async fn look(&self, kind: Kind, namespace: &str, name: &str) -> Result<Option<u64>, LookError> {
+    async fn look(&self, key: &Key) -> Result<Option<u64>, LookError> {
+        let (kind, namespace, name) = (key.0, key.1.as_str(), key.2.as_str());
         let Some(object) = self.cluster.get(kind, namespace, name).await? else { return Ok(None) };
+        let terms = (self.terms)(&object);
+        if !terms.ledger {
+            self.wakes.set(key, None);
+            return Ok(Some(digest(kind, &object)));
+        }
         let workload = WorkloadRef {
             cluster: self.name.to_string(),
             namespace: namespace.to_owned(),
@@ -165,13 +220,80 @@ impl Watch {
         };
         let carriers = carriers::list(self.cluster.as_ref(), kind, &object).await?;
         let view = self.store.load(&workload).await?;
-        let facts = observe(&view, kind, &object, &carriers);
+        let mut facts = observe(&view, &object, &carriers);
+        let mut view = self.store.add(&workload, view, &facts).await?;
+        let proof = self.prove(&workload, (kind, &object), &carriers, &view, terms.soak).await?;
+        if !proof.is_empty() {
+            view = self.store.add(&workload, view, &proof).await?;
+            facts.extend(proof);
+        }
         for fact in &facts {
             metrics::counter!("lastgood_ledger_facts_total", "type" => fact.event_type()).increment(1);
             tracing::debug!(%kind, namespace, name, fact = fact.event_type(), "ledger");
         }
-        self.store.append(&workload, &view, &facts).await?;
+        self.wakes.set(key, self.next_look(&view, terms.soak));
+        let goes = surplus(&view.ledger, terms.keep_versions, terms.soak);
+        if goes.len() > terms.keep_versions / 4 || view.facts > FACTS {
+            self.store.compact(&workload, &view, &goes).await?;
+        }
         Ok(Some(digest(kind, &object)))
+    }
+
+    /// How the current version stands, where that is still to be seen.
+    async fn prove(
+        &self,
+        workload: &WorkloadRef,
+        (kind, object): (Kind, &Object),
+        carriers: &[Carrier],
+        view: &LedgerView,
+        soak: Duration,
+    ) -> Result<Vec<LedgerFact>, LookError> {
+        let hash = object.template().map(template::hash).unwrap_or_default();
+        let Some(known) = view.known(&hash).filter(|_| view.current_hash() == Some(&hash)) else { return Ok(Vec::new()) };
+        let nothing_to_see = known.clean_since.is_none() && !is_available(kind, object);
+        if soak::is_proved(known, soak) || nothing_to_see {
+            return Ok(Vec::new());
+        }
+        let pods = self.pods(object, carriers, &hash).await?;
+        let (now, _) = self.store.bus().server_time(streams::LEDGER).await?;
+        let stand = Stand::of(kind, object, &pods, self.is_quiet(workload).await?, now);
+        Ok(soak::prove(known, &stand, soak))
+    }
+
+    /// The pods of one version.
+    async fn pods(&self, object: &Object, carriers: &[Carrier], hash: &str) -> Result<Vec<Object>, LookError> {
+        let carriers = by_version(object, carriers);
+        let Some(carrier) = carriers.get(hash) else { return Ok(Vec::new()) };
+        let selector = object.selector().unwrap_or_else(Selector::everything);
+        let mut pods = self.cluster.list(Kind::Pod, object.namespace(), &selector).await?;
+        pods.retain(|pod| carrier.has(pod));
+        Ok(pods)
+    }
+
+    /// Whether no incident of the workload is open and none of its alerts goes on.
+    async fn is_quiet(&self, workload: &WorkloadRef) -> Result<bool, LookError> {
+        match self.incidents.latest(workload).await {
+            Ok(latest) => Ok(latest.is_none_or(|(_, loaded)| !loaded.incident.is_open() && loaded.incident.is_quiet())),
+            Err(LoadError::Read(outage)) => Err(outage.into()),
+            // One that can't be read proves nothing; it is given up, or a newer binary looks after it.
+            Err(error) => {
+                tracing::warn!(namespace = workload.namespace, name = workload.name, %error, "the workload's incident can't be read");
+                Ok(false)
+            }
+        }
+    }
+
+    /// When the current version has to be looked at again, whatever happens.
+    fn next_look(&self, view: &LedgerView, soak: Duration) -> Option<Timestamp> {
+        let known = view.known(view.current_hash()?)?;
+        if soak::is_proved(known, soak) || known.version.fully_available_at.is_none() {
+            return None;
+        }
+        let now = self.clock.now();
+        let soon = now.saturating_add(NOT_BEFORE).unwrap_or(Timestamp::MAX);
+        let late = now.saturating_add(NOT_AFTER).unwrap_or(Timestamp::MAX);
+        // Without a soak under way an alert may be what it waits for.
+        Some(soak::due(known, soak).unwrap_or(late).clamp(soon, late))
     }
 }
 

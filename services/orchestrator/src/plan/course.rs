@@ -6,7 +6,7 @@
 
 use contracts::{HaltReason, v1};
 use jiff::{SignedDuration, Timestamp};
-use lastgood_core::ledger::{Choice, describe};
+use lastgood_core::ledger::{Choice, Known, Standing, describe};
 use lastgood_core::rollout::Rollout;
 use lastgood_core::template;
 
@@ -212,7 +212,7 @@ fn progressed_at(workload: &Object) -> Option<Timestamp> {
 }
 
 fn target(inputs: &Inputs<'_>, current: &str) -> Result<Target, Vec<String>> {
-    let considered = match inputs.ledger.ledger.choose(current) {
+    let considered = match inputs.ledger.ledger.choose(current, inputs.settings.soak) {
         Choice::Chosen(known, evidence) => {
             return Ok(Target {
                 version: known.version.clone(),
@@ -227,16 +227,17 @@ fn target(inputs: &Inputs<'_>, current: &str) -> Result<Target, Vec<String>> {
     if brakes::allows_unknown(inputs.workload) { newest_other(inputs, current).ok_or(considered) } else { Err(considered) }
 }
 
-/// The newest other version that the cluster keeps, for workloads that take the risk; never one that was rolled back from.
+/// The newest other version that the cluster keeps, for workloads that take the risk; never one that is known to be bad.
 fn newest_other(inputs: &Inputs<'_>, current: &str) -> Option<Target> {
-    let refused = |hash: &str| inputs.ledger.known(hash).is_some_and(|known| known.rolled_back_from.is_some());
+    let is_bad = |known: &Known| matches!(known.standing(inputs.settings.soak), Standing::Bad(_));
+    let refused = |hash: &str| inputs.ledger.known(hash).is_some_and(is_bad);
     let sets = by_version(inputs.workload, inputs.sets);
     let others = sets.iter().filter(|(hash, _)| *hash != current && !refused(hash));
     let (hash, set) = others.max_by_key(|(_, set)| set.revision)?;
     let known = inputs.ledger.known(hash);
     Some(Target {
         version: version(hash, &set.template, set),
-        evidence: format!("never seen healthy, but {}: \"true\" allows it; revision {}", brakes::ALLOW_UNKNOWN, set.revision),
+        evidence: format!("not proved, but {}: \"true\" allows it; revision {}", brakes::ALLOW_UNKNOWN, set.revision),
         template_json: set.template.to_string().into_bytes(),
         last_applied_template_json: known.map(|k| k.last_applied_template_json.clone()).unwrap_or_default(),
         managed_fields_json: known.map(|k| k.managed_fields_json.clone()).unwrap_or_default(),

@@ -5,6 +5,7 @@ mod archive;
 mod dead_letters;
 mod decisions;
 mod ledger;
+mod soak;
 mod storm;
 mod timers;
 mod world;
