@@ -11,7 +11,6 @@ use futures::{StreamExt, stream};
 use lastgood_core::template;
 
 use super::{Heard, Note, WORKLOADS, worst};
-use crate::cluster::Kind;
 use crate::correlate::{Clue, Correlation, Dismissal, Workload, clues, resolve};
 use crate::decision::{ABOUT, Engine, Prefetched};
 
@@ -84,6 +83,7 @@ mod tests {
     use contracts::v1;
 
     use super::*;
+    use crate::cluster::Kind;
     use crate::occurrences::Known;
 
     #[test]
