@@ -53,7 +53,7 @@ async fn nothing_is_written_before_a_person_says_yes() {
     world.fact(&subject, "traffic_shifted").await;
     assert_eq!(world.our_writes("web").len(), 1);
     let types = world.types(&subject).await;
-    let at = |wanted: &str| types.iter().position(|event_type| event_type == wanted);
+    let at = |wanted: &str| types.iter().position(|event_type| *event_type == wanted);
     assert!(at("person_acted") < at("rollback_started"), "{types:?}");
 }
 

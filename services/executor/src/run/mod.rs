@@ -4,7 +4,9 @@
 //! in the middle comes to the same end. Must not: keep anything between two messages that the log doesn't have.
 
 mod finish;
+mod history;
 mod observe;
+mod pods;
 mod switch;
 mod write;
 
@@ -65,6 +67,8 @@ pub struct Executor {
 #[derive(Debug, Clone)]
 struct Case {
     subject: IncidentSubject,
+    /// The workload's kind.
+    kind: Kind,
     incident: Incident,
     /// The sequence that the next load has to reach.
     at_least: u64,
@@ -89,8 +93,8 @@ impl Executor {
     }
 
     /// The workload as it is now.
-    async fn read(&self, subject: &IncidentSubject) -> Result<Option<Value>, ApiError> {
-        self.cluster.get(Kind::Deployment, &subject.workload.namespace, &subject.workload.name).await
+    async fn read(&self, kind: Kind, subject: &IncidentSubject) -> Result<Option<Value>, ApiError> {
+        self.cluster.get(kind, &subject.workload.namespace, &subject.workload.name).await
     }
 
     /// Decides and appends; `false` when the log has moved on and the case was loaded again.
@@ -176,13 +180,16 @@ fn hand_back(error: &ApiError) -> HandleError {
 impl Handler for Executor {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
         let (subject, event_type) = delivery.incident()?;
+        let Some(kind) = Kind::workload(&subject.workload.kind) else {
+            return Err(HandleError::dead(format!("no strategy puts a `{}` back", subject.workload.kind)));
+        };
         // Most of these wake a rollback: the workload is read while the log is.
         let likely = matches!(event_type, "announced" | "rollback_planned");
-        let early = async { if likely { Some(self.read(&subject).await) } else { None } };
+        let early = async { if likely { Some(self.read(kind, &subject).await) } else { None } };
         let (loaded, early) = tokio::join!(self.incidents.load(&subject, Some(delivery.sequence())), early);
         let (incident, expected) = loaded.map(|loaded| (loaded.incident, loaded.expected))?;
         let at_least = delivery.sequence().max(incident.last_sequence);
-        let mut case = Case { subject, incident, at_least, expected };
+        let mut case = Case { subject, kind, incident, at_least, expected };
         match duty(&case.incident) {
             Duty::Nothing => Ok(()),
             Duty::Rollback => self.roll_back(&mut case, early).await,

@@ -14,8 +14,8 @@ use lastgood_core::template;
 use serde_json::Value;
 
 use super::{Case, Executor, hand_back};
-use crate::attempt::{Live, Seen, Step, next_step};
-use crate::cluster::{ApiError, Kind};
+use crate::attempt::{Live, Step};
+use crate::cluster::ApiError;
 use crate::strategies::{self, Stamp};
 
 /// What the write loop remembers between its steps; none of it is needed after a crash.
@@ -67,11 +67,7 @@ impl Executor {
             if !matches!(case.incident.phase(), Phase::Planned | Phase::Acting) {
                 return Ok(());
             }
-            let seen = live.as_ref().map(Live::of);
-            let view = Seen { live: seen.as_ref(), written: memory.written };
-            let Some(step) = next_step(&case.incident, case.subject.incident, view, self.clock.now()) else {
-                return Err(HandleError::dead("the incident has no usable plan"));
-            };
+            let Some(step) = self.step(case, live.as_ref(), memory.written).await? else { continue };
             tracing::debug!(incident = %case.subject, ?step, "next step");
             match self.take_step(case, &mut memory, step, live, paused).await? {
                 Next::Again => {}
@@ -96,7 +92,7 @@ impl Executor {
             let read = async {
                 match early.take() {
                     Some(read) => read,
-                    None => self.read(&case.subject).await,
+                    None => self.read(case.kind, &case.subject).await,
                 }
             };
             let log = async {
@@ -125,7 +121,7 @@ impl Executor {
     }
 
     /// Who paused the cluster or the workload's namespace, and why; `None` while both switches are off.
-    async fn paused(&self, workload: &WorkloadRef) -> Result<Option<String>, HandleError> {
+    pub(super) async fn paused(&self, workload: &WorkloadRef) -> Result<Option<String>, HandleError> {
         let (cluster, namespace) = (&workload.cluster, &workload.namespace);
         let (whole, part) = (subjects::switch_filter(cluster), subjects::namespace_switch_filter(cluster, namespace));
         let bus = self.incidents.bus();
@@ -196,7 +192,7 @@ impl Executor {
             Err(error) => return self.refused(case, error.to_string()).await,
         };
         let workload = &case.subject.workload;
-        match self.cluster.put(Kind::Deployment, &workload.namespace, &workload.name, &object, true).await {
+        match self.cluster.put(case.kind, &workload.namespace, &workload.name, &object, true).await {
             Ok(accepted) => {
                 memory.yields = Some(template::hash(&accepted["spec"]["template"]));
                 Ok(Next::Watch(accepted))
@@ -220,7 +216,7 @@ impl Executor {
             Err(error) => return self.refused(case, error.to_string()).await,
         };
         let workload = &case.subject.workload;
-        match self.cluster.put(Kind::Deployment, &workload.namespace, &workload.name, &object, false).await {
+        match self.cluster.put(case.kind, &workload.namespace, &workload.name, &object, false).await {
             Ok(written) => {
                 self.count_write(case);
                 memory.written = true;

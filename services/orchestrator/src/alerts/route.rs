@@ -12,7 +12,6 @@ use lastgood_core::policy::Effective;
 use lastgood_core::template;
 
 use super::{Heard, Note, WORKLOADS, worst};
-use crate::cluster::Kind;
 use crate::correlate::{Clue, Correlation, Dismissal, Workload, clues, resolve};
 use crate::decision::{ABOUT, Engine, Prefetched};
 
@@ -69,8 +68,8 @@ impl Engine {
     async fn follow(&self, clues: &[Clue]) -> Result<(Correlation, Option<Prefetched>), HandleError> {
         let looking = async { resolve(self.cluster.as_ref(), clues).await.map_err(HandleError::from) };
         match clues.first() {
-            Some(Clue::Explicit(Kind::Deployment, namespace, name) | Clue::Workload(Kind::Deployment, namespace, name)) => {
-                let workload = self.workload_ref(Kind::Deployment, namespace, name);
+            Some(Clue::Explicit(kind, namespace, name) | Clue::Workload(kind, namespace, name)) => {
+                let workload = self.workload_ref(*kind, namespace, name);
                 let (correlation, pre) = futures::try_join!(looking, self.prefetch(&workload))?;
                 let same = matches!(&correlation, Correlation::Found(found) if self.reference(found) == workload);
                 Ok((correlation, same.then_some(pre)))
@@ -109,6 +108,7 @@ mod tests {
     use contracts::v1;
 
     use super::*;
+    use crate::cluster::Kind;
     use crate::occurrences::Known;
 
     #[test]

@@ -20,11 +20,15 @@ pub enum Kind {
     StatefulSet,
     DaemonSet,
     ReplicaSet,
+    ControllerRevision,
     Pod,
     Service,
 }
 
 impl Kind {
+    /// The kinds that versions are recorded of and put back.
+    pub const WORKLOADS: [Self; 3] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet];
+
     /// The API's word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -33,6 +37,7 @@ impl Kind {
             Self::StatefulSet => "StatefulSet",
             Self::DaemonSet => "DaemonSet",
             Self::ReplicaSet => "ReplicaSet",
+            Self::ControllerRevision => "ControllerRevision",
             Self::Pod => "Pod",
             Self::Service => "Service",
         }
@@ -45,6 +50,7 @@ impl Kind {
             Self::StatefulSet => ("/apis/apps/v1", "statefulsets"),
             Self::DaemonSet => ("/apis/apps/v1", "daemonsets"),
             Self::ReplicaSet => ("/apis/apps/v1", "replicasets"),
+            Self::ControllerRevision => ("/apis/apps/v1", "controllerrevisions"),
             Self::Pod => ("/api/v1", "pods"),
             Self::Service => ("/api/v1", "services"),
         }

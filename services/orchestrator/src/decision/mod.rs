@@ -24,6 +24,7 @@ use crate::budget::{BudgetStore, is_limited};
 use crate::cluster::{Kind, Lookup, LookupError, Object, Selector};
 use crate::config::Settings;
 use crate::correlate::Rules;
+use crate::ledger::carriers::{self, Carrier};
 use crate::ledger::{LedgerStore, LedgerView, Terms};
 use crate::plan::{Course, Foreign, Inputs, Planned, Step, build, decide_course};
 use crate::policy::{Index, Policies, Unread};
@@ -175,7 +176,7 @@ impl Engine {
                     None => self.services(workload.namespace()).await,
                 };
                 let services = services.map_err(HandleError::outage)?;
-                let make = |foreign: Option<&Foreign>| build(workload, &from, target, &services, foreign, not_after);
+                let make = |foreign: Option<&Foreign>| build(kind, workload, &from, target, &services, foreign, not_after);
                 let first = make(None);
                 Some(if first.plan.service_switches.is_empty() { first } else { make(Some(&self.foreign(workload).await?)) })
             }
@@ -212,28 +213,27 @@ impl Engine {
         }
     }
 
-    /// The ReplicaSets, where the ledger alone doesn't tell enough.
+    /// What carries its versions, where ledger and workload alone don't tell enough: only a Deployment says itself which revision runs.
     async fn sets_if_needed(
         &self,
         kind: Kind,
         workload: &Object,
         policy: &Effective,
         ledger: &LedgerView,
-    ) -> Result<Vec<Object>, LookupError> {
+    ) -> Result<Vec<Carrier>, LookupError> {
         let hash = workload.template().map(lastgood_core::template::hash).unwrap_or_default();
-        if kind != Kind::Deployment || (ledger.current_since(&hash).is_some() && !policy.allow_unknown) {
+        let known = kind == Kind::Deployment && ledger.current_since(&hash).is_some();
+        if known && !policy.allow_unknown {
             return Ok(Vec::new());
         }
-        let Some(selector) = workload.selector() else { return Ok(Vec::new()) };
-        self.cluster.list(Kind::ReplicaSet, workload.namespace(), &selector).await
+        carriers::list(self.cluster.as_ref(), kind, workload).await
     }
 
     async fn foreign(&self, workload: &Object) -> Result<Foreign, LookupError> {
         let everything = Selector::everything();
-        let (pods, deployments) = futures::try_join!(
-            self.cluster.list(Kind::Pod, workload.namespace(), &everything),
-            self.cluster.list(Kind::Deployment, workload.namespace(), &everything)
-        )?;
-        Ok(Foreign::besides(workload, &pods, &deployments))
+        let list = |kind| self.cluster.list(kind, workload.namespace(), &everything);
+        let workloads = futures::future::try_join_all(Kind::WORKLOADS.map(list));
+        let (pods, workloads) = futures::try_join!(list(Kind::Pod), workloads)?;
+        Ok(Foreign::besides(workload, &pods, &workloads.concat()))
     }
 }

@@ -1,6 +1,6 @@
-//! What one look at a Deployment and its ReplicaSets adds to its ledger.
+//! What one look at a workload and at what carries its versions adds to its ledger.
 //!
-//! Guarantees: looking again adds nothing; a version is current once its ReplicaSet is there (a paused Deployment's changes are not);
+//! Guarantees: looking again adds nothing; a version is current once its carrier is there (a paused Deployment's changes are not);
 //! versions that were only found, not seen to run well, are recorded without any proof. What is recorded of field ownership is never
 //! lastgood's own. Must not: read a clock: times are the objects' and the stream's.
 
@@ -11,6 +11,7 @@ use lastgood_core::template;
 use serde_json::Value;
 
 use super::LedgerView;
+use super::carriers::{Carrier, by_version};
 use crate::cluster::Object;
 
 /// kubectl's record of what was applied.
@@ -20,7 +21,7 @@ const OUR_MANAGER: &str = "lastgood";
 
 /// The facts that this look adds, oldest version first.
 #[must_use]
-pub fn observe(view: &LedgerView, deployment: &Object, sets: &[Object]) -> Vec<LedgerFact> {
+pub fn observe(view: &LedgerView, deployment: &Object, sets: &[Carrier]) -> Vec<LedgerFact> {
     let Some(template) = deployment.template() else { return Vec::new() };
     let current = template::hash(template);
     let sets = by_version(deployment, sets);
@@ -33,25 +34,6 @@ pub fn observe(view: &LedgerView, deployment: &Object, sets: &[Object]) -> Vec<L
         facts.push(observed.into());
     }
     facts
-}
-
-/// The newest ReplicaSet of each version, by the template's hash.
-#[must_use]
-pub fn by_version<'a>(deployment: &Object, sets: &'a [Object]) -> BTreeMap<String, &'a Object> {
-    let is_ours = |set: &&Object| set.controller().is_some_and(|owner| owner.uid == deployment.uid());
-    let mut ours: Vec<_> = sets.iter().filter(is_ours).collect();
-    ours.sort_by_key(|set| set.revision());
-    ours.into_iter().filter_map(|set| Some((template::hash(set.template()?), set))).collect()
-}
-
-/// Whether every wanted replica, at least one, runs the current template and is available, and none runs another.
-#[must_use]
-pub fn is_available(deployment: &Object) -> bool {
-    let desired = deployment.at("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
-    let counts = ["replicas", "updatedReplicas", "availableReplicas"];
-    desired >= 1
-        && deployment.number("/status/observedGeneration") >= deployment.generation()
-        && counts.iter().all(|count| deployment.number(&format!("/status/{count}")) == desired)
 }
 
 /// `spec.template` of the last-applied-configuration, JSON; empty where there is none.
@@ -83,7 +65,7 @@ fn managed_fields(deployment: &Object) -> Vec<u8> {
     json_bytes(fields)
 }
 
-fn current_version(view: &LedgerView, deployment: &Object, hash: &str, running: &Object) -> Option<v1::VersionObserved> {
+fn current_version(view: &LedgerView, deployment: &Object, hash: &str, running: &Carrier) -> Option<v1::VersionObserved> {
     let template = deployment.template()?;
     let observed = v1::VersionObserved {
         version: Some(version(hash, template, running)),
@@ -106,31 +88,30 @@ fn owners_of(json: &[u8]) -> Vec<(String, String, Value)> {
     serde_json::from_slice(json).map(|fields| template_owners(&fields)).unwrap_or_default()
 }
 
-/// Versions that have a ReplicaSet and that the ledger doesn't know, oldest first.
-fn found_besides(view: &LedgerView, deployment: &Object, current: &str, sets: &BTreeMap<String, &Object>) -> Vec<LedgerFact> {
+/// Versions that something carries and that the ledger doesn't know, oldest first.
+fn found_besides(view: &LedgerView, deployment: &Object, current: &str, sets: &BTreeMap<String, &Carrier>) -> Vec<LedgerFact> {
     let mut unknown: Vec<_> = sets.iter().filter(|(hash, _)| *hash != current && view.known(hash).is_none()).collect();
-    unknown.sort_by_key(|(_, set)| set.revision());
-    let observed = |(hash, set): (&String, &&Object)| {
-        let template = set.template()?;
-        Some(LedgerFact::from(v1::VersionObserved {
-            version: Some(version(hash, template, set)),
+    unknown.sort_by_key(|(_, set)| set.revision);
+    let observed = |(hash, set): (&String, &&Carrier)| {
+        LedgerFact::from(v1::VersionObserved {
+            version: Some(version(hash, &set.template, set)),
             workload_uid: deployment.uid().to_owned(),
-            template_json: json_bytes(&template::normalise(template)),
+            template_json: json_bytes(&set.template),
             ..v1::VersionObserved::default()
-        }))
+        })
     };
-    unknown.into_iter().filter_map(observed).collect()
+    unknown.into_iter().map(observed).collect()
 }
 
-/// A version as its ReplicaSet shows it.
+/// A version as its carrier shows it.
 #[must_use]
-pub fn version(hash: &str, template: &Value, set: &Object) -> v1::Version {
+pub fn version(hash: &str, template: &Value, set: &Carrier) -> v1::Version {
     v1::Version {
         template_hash: hash.to_owned(),
         images: template::images(template),
-        revision: set.revision(),
-        replica_set: set.name().to_owned(),
-        first_seen: set.created().map(contracts::time::to_proto),
+        revision: set.revision,
+        replica_set: set.name.clone(),
+        first_seen: set.created.map(contracts::time::to_proto),
         fully_available_at: None,
     }
 }
@@ -159,13 +140,14 @@ mod tests {
             "status": {"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "availableReplicas": available}}))
     }
 
-    fn set(image: &str, revision: i64) -> Object {
+    fn set(image: &str, revision: i64) -> Carrier {
         let mut template = template(image);
         template["metadata"]["labels"]["pod-template-hash"] = json!("x");
-        Object::new(json!({"metadata": {"name": format!("web-{revision}"), "creationTimestamp": "2026-11-21T10:00:00Z",
+        let set = Object::new(json!({"metadata": {"name": format!("web-{revision}"), "creationTimestamp": "2026-11-21T10:00:00Z",
                 "annotations": {"deployment.kubernetes.io/revision": revision.to_string()},
                 "ownerReferences": [{"kind": "Deployment", "name": "web", "uid": "u", "controller": true}]},
-            "spec": {"template": template}}))
+            "spec": {"template": template}}));
+        Carrier::of(&set).unwrap()
     }
 
     fn record(view: LedgerView, facts: &[LedgerFact]) -> LedgerView {
@@ -184,21 +166,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_look_records_what_is_there_and_only_the_current_as_available() {
+    fn the_first_look_records_what_is_there() {
         let sets = [set("web:v2", 2), set("web:v1", 1)];
         let facts = observe(&LedgerView::default(), &deployment("web:v2", 2), &sets);
-        assert_eq!(told(&facts), ["observed web:v1", "observed web:v2", "version_available"]);
+        assert_eq!(told(&facts), ["observed web:v1", "observed web:v2"]);
         let view = record(LedgerView::default(), &facts);
         assert!(observe(&view, &deployment("web:v2", 2), &sets).is_empty(), "looking again adds nothing");
-    }
-
-    #[test]
-    fn a_version_is_available_only_when_all_of_it_is() {
-        let sets = [set("web:v1", 1)];
-        let facts = observe(&LedgerView::default(), &deployment("web:v1", 1), &sets);
-        assert_eq!(told(&facts), ["observed web:v1"]);
-        let view = record(LedgerView::default(), &facts);
-        assert_eq!(told(&observe(&view, &deployment("web:v1", 2), &sets)), ["version_available"]);
     }
 
     #[test]
@@ -240,9 +213,29 @@ mod tests {
     }
 
     #[test]
+    fn a_stateful_set_is_recorded_by_its_controller_revisions() {
+        let revision = |image: &str, number: i64| {
+            let mut patch = template(image);
+            patch["$patch"] = json!("replace");
+            let object = Object::new(json!({"metadata": {"name": format!("web-{number}"),
+                    "ownerReferences": [{"kind": "StatefulSet", "name": "web", "uid": "u", "controller": true}]},
+                "revision": number, "data": {"spec": {"template": patch}}}));
+            Carrier::of(&object).unwrap()
+        };
+        let live = Object::new(json!({"metadata": {"name": "web", "uid": "u", "generation": 2},
+            "spec": {"replicas": 2, "template": template("web:v2")}, "status": {"observedGeneration": 2}}));
+        let carriers = [revision("web:v1", 1), revision("web:v2", 2)];
+        let facts = observe(&LedgerView::default(), &live, &carriers);
+        assert_eq!(told(&facts), ["observed web:v1", "observed web:v2"]);
+        let view = record(LedgerView::default(), &facts);
+        assert!(observe(&view, &live, &carriers).is_empty(), "looking again adds nothing");
+        let known = view.known(&carriers[1].hash).unwrap();
+        assert_eq!((known.version.replica_set.as_str(), known.version.revision), ("web-2", 2));
+    }
+
+    #[test]
     fn another_workloads_replica_set_is_not_ours() {
-        let mut foreign = set("web:v1", 1).json().clone();
-        foreign["metadata"]["ownerReferences"][0]["uid"] = json!("other");
-        assert!(observe(&LedgerView::default(), &deployment("web:v1", 2), &[Object::new(foreign)]).is_empty());
+        let foreign = Carrier { owner: "other".into(), ..set("web:v1", 1) };
+        assert!(observe(&LedgerView::default(), &deployment("web:v1", 2), &[foreign]).is_empty());
     }
 }

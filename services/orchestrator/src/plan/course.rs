@@ -11,13 +11,15 @@ use contracts::{HaltReason, v1};
 use jiff::{SignedDuration, Timestamp};
 use lastgood_core::ledger::{Choice, Known, Standing, describe};
 use lastgood_core::policy::{ApprovalTimeout, Effective, Mode};
+use lastgood_core::rollout::Rollout;
 use lastgood_core::template;
 
 use crate::brakes;
 use crate::cluster::{Kind, Object};
 use crate::effective::ALLOW_UNKNOWN;
 use crate::ledger::LedgerView;
-use crate::ledger::observe::{by_version, version};
+use crate::ledger::carriers::{Carrier, by_version};
+use crate::ledger::observe::version;
 use crate::plan::way_back::no_way_back;
 
 /// Everything that the decision depends on.
@@ -27,8 +29,8 @@ pub struct Inputs<'a> {
     pub kind: Kind,
     /// The workload as it is now.
     pub workload: &'a Object,
-    /// Its ReplicaSets; needed where the ledger doesn't hold what runs, or may be empty.
-    pub sets: &'a [Object],
+    /// What carries its versions; needed where the ledger doesn't hold what runs, or may be empty, and for all but Deployments.
+    pub sets: &'a [Carrier],
     /// What is known of its versions.
     pub ledger: &'a LedgerView,
     /// Since when the alert fires.
@@ -167,14 +169,35 @@ fn asked_for(inputs: &Inputs<'_>, requested: &v1::RollbackRequested, current: &s
 
 fn impossible(inputs: &Inputs<'_>) -> Option<(HaltReason, String)> {
     let workload = inputs.workload;
-    if inputs.kind != Kind::Deployment {
-        return Some((HaltReason::UnsupportedKind, format!("no strategy handles a {} yet", inputs.kind)));
+    if strategy(inputs.kind).is_none() {
+        return Some((HaltReason::UnsupportedKind, format!("no strategy handles a {}", inputs.kind)));
     }
     if let Some(who) = brakes::managed_elsewhere(workload) {
         return Some((HaltReason::ManagedElsewhere, who));
     }
     let paused = workload.at("/spec/paused").and_then(serde_json::Value::as_bool) == Some(true);
-    paused.then(|| (HaltReason::RolloutPaused, "its owner paused it (spec.paused)".to_owned()))
+    if paused {
+        return Some((HaltReason::RolloutPaused, "its owner paused it (spec.paused)".to_owned()));
+    }
+    (inputs.kind == Kind::StatefulSet).then(|| all_kept(workload)).flatten().map(|why| (HaltReason::RolloutPaused, why))
+}
+
+/// Why no pod of a StatefulSet would follow a change of its template; `None` where one does.
+fn all_kept(workload: &Object) -> Option<String> {
+    let kept = Rollout::of_stateful_set(workload.json()).kept;
+    let replicas = workload.at("/spec/replicas").and_then(serde_json::Value::as_i64).unwrap_or(1);
+    (kept > 0 && kept >= replicas).then(|| format!("its partition keeps all {replicas} pods as they are, whatever its template says"))
+}
+
+/// The executor's strategy for this kind, by the name that plans use.
+#[must_use]
+pub const fn strategy(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Deployment => Some("rolling"),
+        Kind::StatefulSet => Some("statefulset"),
+        Kind::DaemonSet => Some("daemonset"),
+        _ => None,
+    }
 }
 
 fn useless(inputs: &Inputs<'_>, hash: &str, changed_at: Option<Timestamp>) -> Option<(HaltReason, String)> {
@@ -243,14 +266,19 @@ fn revision(workload: &Object) -> Option<i64> {
     workload.annotation("deployment.kubernetes.io/revision")?.parse().ok()
 }
 
-/// By the ledger, or where it hasn't caught up, by the later of the ReplicaSet's creation and the rollout's last progress.
-fn changed_at(inputs: &Inputs<'_>, hash: &str, set: Option<&Object>) -> Option<Timestamp> {
+/// By the ledger, or where it hasn't caught up, by the later of the ReplicaSet's creation and the rollout's last progress. When a version
+/// came back that a ControllerRevision carries, only the ledger can tell.
+fn changed_at(inputs: &Inputs<'_>, hash: &str, set: Option<&Carrier>) -> Option<Timestamp> {
     if let Some(since) = inputs.ledger.current_since(hash) {
         return Some(since);
     }
-    let created = set.and_then(Object::created)?;
+    let created = set?.created?;
     let came_back = inputs.ledger.known(hash).is_some();
-    if came_back { Some(progressed_at(inputs.workload).map_or(created, |at| at.max(created))) } else { Some(created) }
+    match inputs.kind {
+        _ if !came_back => Some(created),
+        Kind::Deployment => Some(progressed_at(inputs.workload).map_or(created, |at| at.max(created))),
+        _ => None,
+    }
 }
 
 fn progressed_at(workload: &Object) -> Option<Timestamp> {
@@ -275,19 +303,18 @@ fn target(inputs: &Inputs<'_>, current: &str) -> Result<Target, Vec<String>> {
     if inputs.policy.allow_unknown { newest_other(inputs, current).ok_or(considered) } else { Err(considered) }
 }
 
-/// The newest other ReplicaSet, for workloads that take the risk; never one that is known to be bad.
+/// The newest other version that the cluster keeps, for workloads that take the risk; never one that is known to be bad.
 fn newest_other(inputs: &Inputs<'_>, current: &str) -> Option<Target> {
     let is_bad = |known: &Known| matches!(known.standing(inputs.policy.soak), Standing::Bad(_));
     let refused = |hash: &str| inputs.ledger.known(hash).is_some_and(is_bad);
     let sets = by_version(inputs.workload, inputs.sets);
     let others = sets.iter().filter(|(hash, _)| *hash != current && !refused(hash));
-    let (hash, set) = others.max_by_key(|(_, set)| set.revision())?;
-    let template = set.template()?;
+    let (hash, set) = others.max_by_key(|(_, set)| set.revision)?;
     let known = inputs.ledger.known(hash);
     Some(Target {
-        version: version(hash, template, set),
-        evidence: format!("not proved, but {ALLOW_UNKNOWN} (or its policy) allows it; revision {}", set.revision()),
-        template_json: template::normalise(template).to_string().into_bytes(),
+        version: version(hash, &set.template, set),
+        evidence: format!("not proved, but {ALLOW_UNKNOWN} (or its policy) allows it; revision {}", set.revision),
+        template_json: set.template.to_string().into_bytes(),
         last_applied_template_json: known.map(|k| k.last_applied_template_json.clone()).unwrap_or_default(),
         managed_fields_json: known.map(|k| k.managed_fields_json.clone()).unwrap_or_default(),
     })

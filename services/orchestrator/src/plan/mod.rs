@@ -7,4 +7,4 @@ mod course;
 mod way_back;
 
 pub use build::{Foreign, Planned, build};
-pub use course::{Course, Inputs, Step, Target, Waits, current_version, decide_course};
+pub use course::{Course, Inputs, Step, Target, Waits, current_version, decide_course, strategy};

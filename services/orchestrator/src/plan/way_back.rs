@@ -7,7 +7,7 @@ use lastgood_core::policy::{IRREVERSIBLE, held, mark, mark_of_template};
 use lastgood_core::template;
 
 use super::course::{Inputs, Target};
-use crate::ledger::observe::by_version;
+use crate::ledger::carriers::by_version;
 
 /// What holds this version back: a mark on the version that runs, or on one between the two.
 pub(super) fn no_way_back(inputs: &Inputs<'_>, target: &Target) -> Option<String> {
@@ -29,8 +29,8 @@ pub(super) fn no_way_back(inputs: &Inputs<'_>, target: &Target) -> Option<String
     });
     // What the ledger does not know, the cluster may still have.
     let sets = by_version(inputs.workload, inputs.sets);
-    let revision = sets.get(wanted).map_or(target.version.revision, |set| set.revision());
-    let carried = sets.iter().filter(|(hash, set)| hash.as_str() != wanted && set.revision() > revision);
-    let carried = carried.filter_map(|(_, set)| Some((set.name().to_owned(), mark_of_template(set.template()?))));
+    let revision = sets.get(wanted).map_or(target.version.revision, |set| set.revision);
+    let carried = sets.iter().filter(|(hash, set)| hash.as_str() != wanted && set.revision > revision);
+    let carried = carried.map(|(_, set)| (set.name.clone(), mark_of_template(&set.template)));
     held(std::iter::once(runs).chain(recorded).chain(carried))
 }

@@ -186,7 +186,7 @@ impl System {
         let deployment = Object::new(deployment);
         let policy = effective(&deployment, &settings);
         let known = view.current_since(&hash_of(workload.version)).is_some();
-        let sets = if known { Vec::new() } else { vec![replica_set(workload)] };
+        let sets: Vec<_> = if known { Vec::new() } else { replica_set(workload).into_iter().collect() };
         let now = hour(incident);
         let course = decide_course(&Inputs {
             kind: Kind::Deployment,
@@ -209,7 +209,7 @@ impl System {
                     from.revision = remembered_revision(&view, workload);
                 }
                 let not_after = now.saturating_add(SignedDuration::from_mins(2)).unwrap_or(now);
-                let planned = build(&deployment, &from, target, &[], None, not_after);
+                let planned = build(Kind::Deployment, &deployment, &from, target, &[], None, not_after);
                 Some((planned.plan, planned.summary))
             }
             Step::Halt(..) | Step::Missing(_) => None,

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use orchestrator::config::{Archive, Deadlines, MassFailure, Settings};
+use orchestrator::config::{Archive, Budgets, Deadlines, MassFailure, Settings};
 
 /// `ingest`.
 #[must_use]
@@ -37,6 +37,7 @@ pub fn orchestrator() -> Settings {
             volume: 4_000,
             ..Archive::default()
         },
+        budgets: Budgets::default(),
         deadlines: Deadlines {
             decide: Duration::from_secs(30),
             announce: Duration::from_secs(3),

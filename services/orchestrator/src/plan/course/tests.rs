@@ -25,7 +25,7 @@ struct Case {
     kind: Kind,
     workload: Value,
     ledger: LedgerView,
-    sets: Vec<Object>,
+    sets: Vec<Carrier>,
     switch: Option<v1::PauseSwitched>,
     failing: usize,
     last_rollback: Option<Timestamp>,
@@ -53,11 +53,12 @@ fn ledger(facts: &[LedgerFact]) -> LedgerView {
     (1..).zip(facts).fold(LedgerView::default(), |view, (sequence, fact)| view.with(sequence, at(0), fact))
 }
 
-fn set(image: &str, revision: i64) -> Object {
-    Object::new(json!({"metadata": {"name": format!("web-{revision}"), "creationTimestamp": at(0).to_string(),
+fn set(image: &str, revision: i64) -> Carrier {
+    let set = Object::new(json!({"metadata": {"name": format!("web-{revision}"), "creationTimestamp": at(0).to_string(),
             "annotations": {"deployment.kubernetes.io/revision": revision.to_string()},
             "ownerReferences": [{"kind": "Deployment", "uid": "u", "controller": true}]},
-        "spec": {"template": template(image)}}))
+        "spec": {"template": template(image)}}));
+    Carrier::of(&set).unwrap()
 }
 
 /// v1 proved itself, v2 was rolled out at minute 0, the alert fires since minute 5: everything allows it.
@@ -123,7 +124,7 @@ type Change = fn(&mut Case);
 #[test]
 fn each_refusal_has_its_reason() {
     let changes: BTreeMap<&str, Change> = BTreeMap::from([
-        ("unsupported_kind", (|c| c.kind = Kind::StatefulSet) as Change),
+        ("unsupported_kind", (|c| c.kind = Kind::ReplicaSet) as Change),
         ("managed_elsewhere", |c| c.workload["metadata"]["labels"] = json!({"kustomize.toolkit.fluxcd.io/name": "shop"})),
         ("rollout_paused", |c| c.workload["spec"]["paused"] = json!(true)),
         ("no_recent_change", |c| c.alert_since = at(120)),
@@ -290,4 +291,44 @@ fn a_plan_starts_from_the_revision_that_runs_and_not_from_the_one_that_the_ledge
     // Somebody deployed another version and this one again, and the watch saw neither.
     case.workload["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("4");
     assert_eq!(revision(&case), 4);
+}
+
+#[test]
+fn every_kind_of_workload_is_put_back() {
+    for kind in Kind::WORKLOADS {
+        assert_eq!(word(&Case { kind, ..good() }), "roll to web:v1", "{kind}");
+    }
+}
+
+#[test]
+fn a_partition_that_keeps_every_pod_is_a_pause() {
+    let with = |partition: i64, replicas: i64, kind: Kind| {
+        let mut case = Case { kind, ..good() };
+        case.workload["spec"]["replicas"] = json!(replicas);
+        case.workload["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": partition}});
+        word(&case)
+    };
+    assert_eq!(with(3, 3, Kind::StatefulSet), "rollout_paused");
+    assert_eq!(with(2, 3, Kind::StatefulSet), "roll to web:v1");
+    assert_eq!(with(0, 0, Kind::StatefulSet), "roll to web:v1");
+    assert_eq!(with(3, 3, Kind::Deployment), "roll to web:v1", "it knows no partition");
+}
+
+#[test]
+fn the_number_of_a_controller_revision_is_the_revision_that_runs() {
+    let mut case = Case { kind: Kind::StatefulSet, ..good() };
+    case.sets = vec![Carrier { revision: 5, ..set("web:v2", 2) }, set("web:v1", 1)];
+    let current = course(&case).current;
+    assert_eq!(current.version.map(|version| (version.revision, version.replica_set)), Some((5, "web-2".to_owned())));
+    assert_eq!(contracts::time::from_proto(current.changed_at.as_ref()), Some(at(0)));
+}
+
+#[test]
+fn when_a_controller_revision_came_back_only_the_ledger_tells() {
+    let mut case = Case { kind: Kind::DaemonSet, ..good() };
+    case.ledger = ledger(&[observed("web:v2"), available("web:v2"), observed("web:v1"), available("web:v1")]);
+    case.sets = vec![set("web:v2", 3), set("web:v1", 2)];
+    assert_eq!(word(&case), "no_recent_change");
+    case.kind = Kind::Deployment;
+    assert_eq!(word(&case), "roll to web:v1", "a ReplicaSet's creation stands in where its rollout tells no time");
 }

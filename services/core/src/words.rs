@@ -1,6 +1,7 @@
-//! One line for each fact that people want to see, and one word for the phase it brings the incident into.
+//! What facts say to people, for whoever tells of an incident (chat, pages, the command line): one line for each fact that people want to see,
+//! one word for the phase it brings the incident into, and the names of things.
 //!
-//! Guarantees: pure; the text is unescaped (templates escape). Must not: know of channels.
+//! Guarantees: pure; the text is unescaped (who shows it escapes it for where it is shown). Must not: know of channels or terminals.
 
 use std::time::Duration;
 
@@ -8,9 +9,20 @@ use contracts::Fact;
 use contracts::codes::outcome_name;
 use contracts::time::duration_from_proto;
 use contracts::v1::{self, Action, Audience, Outcome, Verdict};
+use jiff::SignedDuration;
 
-use crate::story::{Mark, images};
-use crate::text::after;
+use crate::text;
+
+/// How a step of the workflow ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// As it should.
+    Done,
+    /// Not as it should.
+    Failed,
+    /// Nothing to be proud or ashamed of: a note.
+    Note,
+}
 
 /// How the fact shows in the list of steps; `None` for those that would only be noise there.
 #[must_use]
@@ -87,7 +99,7 @@ fn people(fact: &Fact) -> Option<(Mark, String)> {
 }
 
 fn for_so_long(length: Option<Duration>) -> String {
-    format!("for {}", after(i64::try_from(length.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)))
+    format!("for {}", text::length(SignedDuration::try_from(length.unwrap_or_default()).unwrap_or(SignedDuration::MAX)))
 }
 
 fn person(fact: &v1::PersonActed) -> String {
@@ -142,4 +154,14 @@ pub const fn audience_code(audience: Audience) -> &'static str {
         Audience::TeamLead => "team_lead",
         Audience::OnCall | Audience::Unspecified => "on_call",
     }
+}
+
+/// A version's images in one line; its hash where it has none.
+#[must_use]
+pub fn images(version: Option<&v1::Version>) -> String {
+    let Some(version) = version else { return String::new() };
+    if version.images.is_empty() {
+        return version.template_hash.chars().take(12).collect();
+    }
+    version.images.iter().map(|image| image.image.as_str()).collect::<Vec<_>>().join(", ")
 }
