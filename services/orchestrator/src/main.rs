@@ -112,7 +112,9 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let (known, ready) = (service.readiness.flag("policies"), engine.policies.clone());
     known.not_ready("reading the policies");
     engine.policies.change(|index| *index = index.clone().awaiting_resources());
-    file.into_iter().for_each(|policy| engine.policies.change(|index| index.put(policy)));
+    for policy in file {
+        engine.policies.change(|index| index.put(policy));
+    }
     wiring::policies(&engine, &client, &service.lifecycle, move || known.ready());
     wiring::consume(&engine, &service.lifecycle);
     wiring::archive(&engine, &service.lifecycle);

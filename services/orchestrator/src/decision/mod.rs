@@ -115,7 +115,7 @@ impl Engine {
         let engine = self.clone();
         // Before it is known which policies there are, nothing is recorded: one of them may forbid it.
         let unread = Effective { ledger: false, ..Effective::default() };
-        Arc::new(move |workload| engine.effective(Kind::Deployment, workload).unwrap_or_else(|_| unread.clone()))
+        Arc::new(move |kind, workload| engine.effective(kind, workload).unwrap_or_else(|_| unread.clone()))
     }
 
     /// What is in force for a workload as it is now.

@@ -51,7 +51,7 @@ const NOT_AFTER: SignedDuration = SignedDuration::from_mins(5);
 const FACTS: usize = 300;
 
 /// The policy that is in force for a workload.
-pub type Terms = Arc<dyn Fn(&Object) -> Effective + Send + Sync>;
+pub type Terms = Arc<dyn Fn(Kind, &Object) -> Effective + Send + Sync>;
 
 /// Why the watch ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -207,7 +207,7 @@ impl Watch {
     async fn look(&self, key: &Key) -> Result<Option<u64>, LookError> {
         let (kind, namespace, name) = (key.0, key.1.as_str(), key.2.as_str());
         let Some(object) = self.cluster.get(kind, namespace, name).await? else { return Ok(None) };
-        let terms = (self.terms)(&object);
+        let terms = (self.terms)(kind, &object);
         if !terms.ledger {
             self.wakes.set(key, None);
             return Ok(Some(digest(kind, &object)));
