@@ -117,7 +117,9 @@ async fn the_timers_of_a_wait_fire() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_goes_back_to_a_named_version_whatever_the_policy_says() -> anyhow::Result<()> {
-    let world = start(unsoaked()).await?;
+    let mut settings = unsoaked();
+    settings.budgets.cluster_concurrent = Some(0);
+    let world = start(settings).await?;
     world.deploy("web", "1", json!({})).await?;
     world.wait_ledger("web", true).await?;
     let first = world.hash("web").await?;
