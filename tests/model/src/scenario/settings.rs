@@ -27,6 +27,7 @@ pub fn orchestrator() -> Settings {
         // The stories begin with versions that have proved themselves.
         soak: Duration::ZERO,
         keep_versions: 20,
+        policies_file: None,
         cooldown: minute,
         mass_failure: MassFailure { window: 3 * minute, ..MassFailure::default() },
         archive: Archive {

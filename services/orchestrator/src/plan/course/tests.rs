@@ -222,8 +222,7 @@ fn nothing_is_restored_behind_a_version_without_a_way_back() {
     assert_eq!(word(&case), "roll to web:v1", "an older one is no obstacle");
     let mut template = template("web:v1b");
     template["metadata"] = json!({"annotations": {"lastgood.dev/irreversible": ""}});
-    let between = set("web:v1b", 2).json().clone();
-    let between = Object::new(json!({"metadata": between["metadata"], "spec": {"template": template}}));
+    let between = Carrier { hash: template::hash(&template), template, ..set("web:v1b", 2) };
     case.sets = vec![set("web:v1", 1), between, set("web:v2", 3)];
     assert_eq!(word(&case), "irreversible, else web:v1", "one that only the cluster knows");
 }
