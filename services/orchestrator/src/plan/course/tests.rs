@@ -175,7 +175,7 @@ fn what_a_person_asks_for_is_done_where_it_can_be() {
 #[test]
 fn what_a_person_asks_for_and_can_not_be_done_is_refused() {
     let changes: BTreeMap<&str, Change> = BTreeMap::from([
-        ("unsupported_kind", (|c| c.kind = Kind::StatefulSet) as Change),
+        ("unsupported_kind", (|c| c.kind = Kind::ReplicaSet) as Change),
         ("managed_elsewhere", |c| c.workload["metadata"]["labels"] = json!({"kustomize.toolkit.fluxcd.io/name": "shop"})),
         ("rollout_paused", |c| c.workload["spec"]["paused"] = json!(true)),
         ("missing", |c| c.requested = asked("web:v2")),
