@@ -8,7 +8,7 @@ use super::*;
 
 fn in_grace() -> Command {
     let Command::Plan(plan) = plan() else { unreachable!() };
-    let grace = Some(contracts::time::duration_to_proto(std::time::Duration::from_secs(300)));
+    let grace = Some(contracts::time::duration_to_proto(std::time::Duration::from_mins(5)));
     Command::Plan(Box::new(v1::Plan { grace, ..*plan }))
 }
 

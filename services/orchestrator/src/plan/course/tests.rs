@@ -151,6 +151,7 @@ fn what_a_plan_waits_for_is_what_the_policy_asks() {
     assert_eq!(course(&case).waits, Waits { approval, grace: Some(Duration::from_secs(30)) });
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the case has it")]
 fn asked(image: &str) -> Option<v1::RollbackRequested> {
     let to_template_hash = if image.is_empty() { String::new() } else { hash(image) };
     Some(v1::RollbackRequested { to_template_hash, who: "ann".into(), reason: "it is slow".into() })
