@@ -161,7 +161,10 @@ impl Engine {
             policy: &policy,
             now,
         });
-        self.admit(subject, &mut course, &policy).await?;
+        // A person who asks is held back by no budget, and takes of none.
+        if cause.requested.is_none() {
+            self.admit(subject, &mut course, &policy).await?;
+        }
         let planned = match &course.step {
             Step::Roll(target) | Step::Hold(target, _, _) => {
                 let from = course.current.version.clone().unwrap_or_default();

@@ -166,7 +166,7 @@ mod tests {
         let asked = ["approval_requested", "rollback_planned", "notification_requested"];
         assert_eq!(after(Waits { grace: None, approval }), asked);
         let both = ["approval_requested", "grace_begun", "rollback_planned", "notification_requested"];
-        assert_eq!(after(Waits { grace, approval }), both);
+        assert_eq!(after(Waits { approval, grace }), both);
     }
 
     #[test]

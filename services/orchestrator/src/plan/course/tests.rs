@@ -151,6 +151,7 @@ fn what_a_plan_waits_for_is_what_the_policy_asks() {
     assert_eq!(course(&case).waits, Waits { approval, grace: Some(Duration::from_secs(30)) });
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the case has it")]
 fn asked(image: &str) -> Option<v1::RollbackRequested> {
     let to_template_hash = if image.is_empty() { String::new() } else { hash(image) };
     Some(v1::RollbackRequested { to_template_hash, who: "ann".into(), reason: "it is slow".into() })
@@ -175,7 +176,7 @@ fn what_a_person_asks_for_is_done_where_it_can_be() {
 #[test]
 fn what_a_person_asks_for_and_can_not_be_done_is_refused() {
     let changes: BTreeMap<&str, Change> = BTreeMap::from([
-        ("unsupported_kind", (|c| c.kind = Kind::StatefulSet) as Change),
+        ("unsupported_kind", (|c| c.kind = Kind::ReplicaSet) as Change),
         ("managed_elsewhere", |c| c.workload["metadata"]["labels"] = json!({"kustomize.toolkit.fluxcd.io/name": "shop"})),
         ("rollout_paused", |c| c.workload["spec"]["paused"] = json!(true)),
         ("missing", |c| c.requested = asked("web:v2")),
