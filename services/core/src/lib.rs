@@ -1,9 +1,11 @@
 //! The functional core: what lastgood decides, as pure values in and pure values out.
 //!
 //! Holds the incident's state machine (`incident`), what is known of versions (`ledger`), the identity of a pod template
-//! (`template`) and the readable difference of two of them (`plan`). Guarantees: total functions, no panics on any log.
+//! (`template`), the configuration that it refers to (`configuration`) and the readable difference of two of them (`plan`). Guarantees:
+//! total functions, no panics on any log.
 //! Must not: know tokio, a network, a clock or random numbers; its Cargo.toml has none of them.
 
+pub mod configuration;
 pub mod incident;
 pub mod ledger;
 pub mod plan;
