@@ -32,6 +32,11 @@ pub struct Settings {
     /// How long before an alert a rollout may lie to be held for its cause.
     #[serde(with = "duration")]
     pub window: Duration,
+    /// How long a version has to stay fully available without trouble to be good; with 0s to have been so once is enough.
+    #[serde(with = "duration")]
+    pub soak: Duration,
+    /// How many versions of a workload are kept.
+    pub keep_versions: usize,
     /// How long after a rollback the same workload is left to people.
     #[serde(with = "duration")]
     pub cooldown: Duration,
@@ -47,6 +52,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             window: Duration::from_hours(1),
+            soak: Duration::from_mins(10),
+            keep_versions: 20,
             cooldown: Duration::from_mins(30),
             mass_failure: MassFailure::default(),
             deadlines: Deadlines::default(),
@@ -64,6 +71,10 @@ impl Settings {
                 let reason = format!("is shorter than orchestrator.{key}, which looks at closed incidents for that long");
                 return Err(Unworkable { key: "orchestrator.archive.after", reason });
             }
+        }
+        if self.keep_versions < 2 {
+            let reason = "is below 2: what runs and what to go back to have to be kept".to_owned();
+            return Err(Unworkable { key: "orchestrator.keep_versions", reason });
         }
         if self.archive.every.is_zero() {
             return Err(Unworkable { key: "orchestrator.archive.every", reason: "is zero".to_owned() });

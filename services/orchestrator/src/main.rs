@@ -95,7 +95,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     listed.not_ready("listing the workloads");
     service.lifecycle.spawn("ledger watch", async move {
         let name = config.kubernetes.cluster;
-        ledger::watch(client, engine.cluster, engine.store, &name, stopping, || listed.ready()).await
+        let terms = engine.terms();
+        ledger::watch(client, engine.cluster, engine.store, terms, &name, stopping, || listed.ready()).await
     });
     Ok(service.run().await)
 }

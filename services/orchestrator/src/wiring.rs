@@ -14,7 +14,7 @@ use crate::archive::Archivist;
 use crate::dead_letters::DeadLetters;
 use crate::deadlines::{Fired, Schedule};
 use crate::decision::Engine;
-use crate::ledger::RolledBack;
+use crate::ledger::{HEARS, RolledBack};
 use crate::resume::{Resume, WAKES};
 use crate::undeliverable::Undeliverable;
 
@@ -45,7 +45,7 @@ pub fn consume(engine: &Engine, life: &Lifecycle) {
     fired.ack_wait = TAKEN_OVER_AFTER;
     start(fired, Arc::new(Fired::new(engine.incidents.clone())));
     let rolled_back = RolledBack { store: engine.store.clone(), incidents: engine.incidents.clone() };
-    start(incidents("orchestrator-ledger", vec![subjects::facts_of_type("rollback_started")]), Arc::new(rolled_back));
+    start(incidents("orchestrator-ledger", HEARS.map(subjects::facts_of_type).to_vec()), Arc::new(rolled_back));
     start(ConsumerSpec::advisories("orchestrator-advisories"), Arc::new(Undeliverable::new(engine.bus.clone())));
     let letters = ConsumerSpec::new(streams::DEAD, "orchestrator-dead-letters", vec![subjects::ALL_DEAD.to_owned()]);
     start(letters, Arc::new(DeadLetters::new(engine.incidents.clone())));

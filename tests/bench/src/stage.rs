@@ -155,6 +155,7 @@ fn environment((pagerduty, slack, webhook): &(PagerDuty, Slack, Webhook)) -> BTr
         ("TELEMETRY__LOG", "info".to_owned()),
         // No limit that a benchmark's many rollbacks would meet; everything else is as it is installed.
         ("ORCHESTRATOR__MASS_FAILURE__WORKLOADS", "1000000".to_owned()),
+        ("ORCHESTRATOR__SOAK", "0s".to_owned()),
         ("VERIFIER__STABILISATION", "500ms".to_owned()),
         ("VERIFIER__LOOK_EVERY", "250ms".to_owned()),
         ("NOTIFIER__PAGERDUTY__BASE_URL", pagerduty.url()),

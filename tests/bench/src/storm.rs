@@ -57,6 +57,7 @@ async fn measure(workloads: usize) -> Result<Measured> {
     // Nobody tells of the incidents here, so the deadlines for telling would pass.
     let env = [
         ("ORCHESTRATOR__MASS_FAILURE__WORKLOADS", brake.as_str()),
+        ("ORCHESTRATOR__SOAK", "0s"),
         ("ORCHESTRATOR__DEADLINES__NOTIFY", "1h"),
         ("ORCHESTRATOR__DEADLINES__ACKNOWLEDGE", "1h"),
     ];

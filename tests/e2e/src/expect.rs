@@ -23,14 +23,10 @@ pub async fn proved(world: &World, name: &str, options: AppOptions) -> Result<Ap
     Ok(app)
 }
 
-/// Waits until the ledger has seen this many versions of it fully available.
+/// Waits until the ledger has seen this many versions of it stand as long as they have to.
 pub async fn proved_again(world: &World, app: &App, versions: usize) -> Result<()> {
-    world
-        .journal
-        .wait_ledger_count(&app.namespace, &app.name, "version_available", ROLLOUT, versions, |fact| {
-            matches!(fact, LedgerFact::VersionAvailable(_))
-        })
-        .await
+    let soaked = |fact: &LedgerFact| matches!(fact, LedgerFact::VersionSoaked(_));
+    world.journal.wait_ledger_count(&app.namespace, &app.name, "version_soaked", ROLLOUT, versions, soaked).await
 }
 
 /// Rolls a bad version out and waits until it is what runs, as far as that version ever gets.

@@ -260,7 +260,7 @@ async fn proved(context: &jetstream::Context, cluster: &str, workload: usize) ->
     let template_json = template.to_string().into_bytes();
     let facts: [LedgerFact; 2] = [
         v1::VersionObserved { version: Some(version), template_json, ..v1::VersionObserved::default() }.into(),
-        v1::VersionAvailable { template_hash, replicas: 1 }.into(),
+        v1::VersionAvailable { template_hash, replicas: 1, restarts: 0 }.into(),
     ];
     let mut expected = 0;
     for fact in facts {

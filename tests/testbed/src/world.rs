@@ -276,6 +276,9 @@ async fn alertmanagers(ingest: SocketAddr, options: &WorldOptions) -> Result<(Al
     }
 }
 
+/// How long a version has to stand to be good: short, because somebody waits for it.
+pub const SOAK: &str = "2s";
+
 /// What all services get; each ignores the sections of the others.
 fn environment(options: &WorldOptions) -> BTreeMap<String, String> {
     let mass_failure = options.mass_failure.to_string();
@@ -283,6 +286,7 @@ fn environment(options: &WorldOptions) -> BTreeMap<String, String> {
         ("LASTGOOD_TELEMETRY__LOG", "info"),
         ("LASTGOOD_ORCHESTRATOR__MASS_FAILURE__WORKLOADS", mass_failure.as_str()),
         ("LASTGOOD_ORCHESTRATOR__MASS_FAILURE__WINDOW", "60s"),
+        ("LASTGOOD_ORCHESTRATOR__SOAK", SOAK),
         ("LASTGOOD_ORCHESTRATOR__DEADLINES__DECIDE", "20s"),
         ("LASTGOOD_ORCHESTRATOR__DEADLINES__ANNOUNCE", "3s"),
         ("LASTGOOD_ORCHESTRATOR__DEADLINES__START", "30s"),

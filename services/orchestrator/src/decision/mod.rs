@@ -18,12 +18,13 @@ use contracts::HaltReason;
 use contracts::v1::{Occurrence, WorkloadRef};
 use jiff::{SignedDuration, Timestamp};
 use lastgood_core::incident::Command;
+use lastgood_core::policy::Effective;
 
 use crate::brakes;
 use crate::cluster::{Kind, Lookup, LookupError, Object, Selector};
 use crate::config::Settings;
 use crate::correlate::Rules;
-use crate::ledger::{LedgerStore, LedgerView};
+use crate::ledger::{LedgerStore, LedgerView, Terms};
 use crate::plan::{Foreign, Inputs, Planned, Step, build, decide_course};
 
 pub use deciding::Deciding;
@@ -81,6 +82,13 @@ impl Engine {
             rules: Arc::new(rules),
             settings: Arc::new(settings),
         }
+    }
+
+    /// The policy that is in force for each workload.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        let settings = Arc::clone(&self.settings);
+        Arc::new(move |_| Effective { soak: settings.soak, keep_versions: settings.keep_versions, ..Effective::default() })
     }
 
     /// A workload of this cluster.

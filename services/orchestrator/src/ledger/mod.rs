@@ -1,16 +1,19 @@
 //! The ledger of each workload's versions: what is known of it (`view`), what a look at the cluster adds (`observe`, pure), and the
-//! watch that keeps looking (`watch`).
+//! watch that keeps looking (`watch`); whether a version has proved itself (`soak`, pure).
 //!
 //! Guarantees: a version is recorded as available only while it is seen so, as the current one; nothing is appended that the ledger
 //! says already. Must not: choose a version; core does.
 
 pub mod observe;
 mod rolled_back;
+pub mod soak;
 mod store;
+mod troubled;
 mod view;
+mod wakes;
 mod watch;
 
-pub use rolled_back::RolledBack;
+pub use rolled_back::{HEARS, RolledBack};
 pub use store::{LedgerStore, StoreError};
 pub use view::LedgerView;
-pub use watch::{WatchError, watch};
+pub use watch::{Terms, WatchError, watch};

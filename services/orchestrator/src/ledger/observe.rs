@@ -32,11 +32,6 @@ pub fn observe(view: &LedgerView, deployment: &Object, sets: &[Object]) -> Vec<L
         }
         facts.push(observed.into());
     }
-    let proved = view.known(&current).is_some_and(|known| known.version.fully_available_at.is_some());
-    if !proved && is_available(deployment) {
-        let replicas = u32::try_from(deployment.number("/status/availableReplicas")).unwrap_or_default();
-        facts.push(v1::VersionAvailable { template_hash: current, replicas }.into());
-    }
     facts
 }
 

@@ -1,4 +1,4 @@
-//! Marks a version as rolled back from, when an incident's first attempt says so.
+//! What incidents say of versions: marks one as rolled back from when an attempt says so, and notes alerts (`troubled`).
 //!
 //! Guarantees: marked once, also when messages come twice; the mark never precedes the version it marks (a fold would pass over it).
 //! Must not: wait for the watch for ever: after a few tries the version is recorded as the plan knew it.
@@ -15,7 +15,10 @@ use super::LedgerStore;
 /// How long the watch gets to record a version before this does.
 const TRIES: u64 = 4;
 
-/// The handler of `rollback_started`.
+/// The events that it hears.
+pub const HEARS: [&str; 2] = ["rollback_started", "anomaly_detected"];
+
+/// The handler of [`HEARS`].
 pub struct RolledBack {
     /// The ledgers.
     pub store: LedgerStore,
@@ -27,13 +30,17 @@ pub struct RolledBack {
 impl Handler for RolledBack {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
         let (subject, fact) = delivery.fact()?;
-        let Fact::RollbackStarted(started) = fact else { return Ok(()) };
+        let started = match fact {
+            Fact::RollbackStarted(started) => started,
+            Fact::AnomalyDetected(opened) => return self.store.note_alert(delivery, &opened).await,
+            _ => return Ok(()),
+        };
         let view = self.store.load(&subject.workload).await?;
         let mark =
             v1::VersionRolledBackFrom { template_hash: started.template_hash.clone(), incident: subject.incident.to_string() };
         let mut facts: Vec<LedgerFact> = Vec::new();
         match view.known(&started.template_hash) {
-            Some(known) if known.rolled_back_from.is_some() => return Ok(()),
+            Some(known) if known.rolled_back_from.as_ref() == Some(&mark.incident) => return Ok(()),
             Some(_) => {}
             None if delivery.deliveries < TRIES => {
                 return Err(HandleError::retry(Duration::from_millis(500), "the ledger doesn't know the version yet"));

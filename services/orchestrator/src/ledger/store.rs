@@ -2,10 +2,13 @@
 //!
 //! Guarantees: what is read is as new as the leader's; an append expects what was read. Must not: decide what to record.
 
+use std::collections::BTreeSet;
+
 use chassis::bus::{AppendError, Bus, Group, HandleError, NewEvent, ReadError};
 use contracts::subjects::{self, streams};
 use contracts::v1::{PauseSwitched, WorkloadRef};
 use contracts::{DecodeError, LedgerFact};
+use lastgood_core::ledger::kept;
 
 use super::LedgerView;
 
@@ -46,6 +49,21 @@ impl LedgerStore {
         Self { bus }
     }
 
+    /// Adds facts to the ledger that `view` is, and reads what it is with them.
+    pub async fn add(&self, workload: &WorkloadRef, view: LedgerView, facts: &[LedgerFact]) -> Result<LedgerView, StoreError> {
+        if facts.is_empty() {
+            return Ok(view);
+        }
+        self.append(workload, &view, facts).await?;
+        self.load(workload).await
+    }
+
+    /// The bus below.
+    #[must_use]
+    pub const fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
     /// A workload's ledger, as it is now.
     pub async fn load(&self, workload: &WorkloadRef) -> Result<LedgerView, StoreError> {
         let stored = self.bus.read_whole(streams::LEDGER, &subjects::ledger_filter(workload)).await?;
@@ -66,6 +84,28 @@ impl LedgerStore {
             |fact: &LedgerFact| NewEvent::ledger(self.bus.ids().event(), subjects::ledger(workload, fact.event_type()), fact);
         let events = facts.iter().map(event).collect();
         self.bus.append(vec![Group { filter: subjects::ledger_filter(workload), expected: view.sequence, events }]).await?;
+        Ok(())
+    }
+
+    /// Replaces the ledger that `view` is by what is kept of it without these versions. Cut off in between, what was to go is still there,
+    /// and goes the next time.
+    pub async fn compact(
+        &self,
+        workload: &WorkloadRef,
+        view: &LedgerView,
+        without: &BTreeSet<String>,
+    ) -> Result<(), StoreError> {
+        let since = view.current_hash().and_then(|hash| view.current_since(hash));
+        let facts: Vec<LedgerFact> = kept(&view.ledger, without, since).into_iter().map(LedgerFact::from).collect();
+        let event =
+            |fact: &LedgerFact| NewEvent::ledger(self.bus.ids().event(), subjects::ledger(workload, fact.event_type()), fact);
+        let events: Vec<_> = facts.iter().map(event).collect();
+        if events.is_empty() {
+            return Ok(());
+        }
+        let filter = subjects::ledger_filter(workload);
+        let appended = self.bus.append(vec![Group { filter: filter.clone(), expected: view.sequence, events }]).await?;
+        self.bus.purge(streams::LEDGER, &filter, appended.first).await?;
         Ok(())
     }
 

@@ -14,6 +14,8 @@ pub struct LedgerView {
     pub ledger: Ledger,
     /// The last fact's sequence: what an append expects.
     pub sequence: u64,
+    /// How many facts it was folded from.
+    pub facts: usize,
     current: Option<(String, Timestamp)>,
 }
 
@@ -21,10 +23,12 @@ impl LedgerView {
     /// With one more fact; `sequence` and `at` are the stream's.
     #[must_use]
     pub fn with(mut self, sequence: u64, at: Timestamp, fact: &LedgerFact) -> Self {
-        if let LedgerFact::VersionObserved(observed) = fact {
-            self.note_current(at, observed);
+        match fact {
+            LedgerFact::VersionObserved(observed) => self.note_current(at, observed),
+            LedgerFact::VersionKept(kept) => self.note_kept(kept),
+            _ => {}
         }
-        Self { ledger: evolve(self.ledger, sequence, at, fact), sequence, current: self.current }
+        Self { ledger: evolve(self.ledger, sequence, at, fact), sequence, facts: self.facts + 1, current: self.current }
     }
 
     fn note_current(&mut self, at: Timestamp, observed: &v1::VersionObserved) {
@@ -38,11 +42,22 @@ impl LedgerView {
         self.current = Some((version.template_hash.clone(), begun));
     }
 
+    fn note_kept(&mut self, kept: &v1::VersionKept) {
+        let version = kept.observed.as_ref().and_then(|observed| observed.version.as_ref());
+        let since = contracts::time::from_proto(kept.current_since.as_ref());
+        if let (Some(version), Some(since)) = (version, since) {
+            self.current = Some((version.template_hash.clone(), since));
+        }
+    }
+
     /// With a rollback that its own mark may lag behind: what the log says was begun must never be gone back to.
     #[must_use]
     pub fn knowing_of(mut self, incident: &str, started: &RollbackStarted) -> Self {
-        if let Some(known) = self.ledger.versions.get_mut(&started.template_hash) {
-            known.rolled_back_from.get_or_insert_with(|| incident.to_owned());
+        let Some(known) = self.ledger.versions.get_mut(&started.template_hash) else { return self };
+        if known.rolled_back_from.as_deref() != Some(incident) {
+            // What a person said before that speaks for it no more.
+            known.marked = known.marked.take().filter(|marked| !marked.good);
+            known.rolled_back_from = Some(incident.to_owned());
         }
         self
     }
@@ -85,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_rollback_that_is_not_marked_yet_is_known_all_the_same() {
-        let available = v1::VersionAvailable { template_hash: "bad".into(), replicas: 1 }.into();
+        let available = v1::VersionAvailable { template_hash: "bad".into(), replicas: 1, restarts: 0 }.into();
         let view = LedgerView::default().with(1, at(1), &observed("bad", 0)).with(2, at(2), &available);
         let started = RollbackStarted { template_hash: "bad".into(), ..RollbackStarted::default() };
         let view = view.knowing_of("inc_1", &started);

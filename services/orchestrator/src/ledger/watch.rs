@@ -1,27 +1,37 @@
 //! Watches Deployments and keeps their ledgers.
 //!
 //! Guarantees: each look reads the Deployment and its ReplicaSets live, so that events which come late or out of order can't record an
-//! old state as the present one; a look that found nothing new writes nothing; memory holds two numbers a workload. An outage delays and
-//! loses nothing that is still so afterwards. Must not: claim what it did not see.
+//! old state as the present one; a look that found nothing new writes nothing; at the end of a version's soak it is looked at again, also
+//! if nothing happened; a ledger that has grown is compacted. Memory holds a few numbers a workload. An outage delays and loses nothing
+//! that is still so afterwards. Must not: claim what it did not see.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chassis::bus::AppendError;
+use chassis::bus::{AppendError, ReadError};
+use chassis::clock::Clock;
+use chassis::incidents::{Incidents, LoadError};
+use contracts::LedgerFact;
+use contracts::subjects::streams;
 use contracts::v1::WorkloadRef;
 use futures::{StreamExt, TryStreamExt};
+use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
+use lastgood_core::ledger::surplus;
+use lastgood_core::policy::Effective;
 use lastgood_core::template;
 use tokio_util::sync::CancellationToken;
 
-use super::observe::{is_available, last_applied_template, observe, template_owners};
-use super::{LedgerStore, StoreError};
+use super::observe::{by_version, is_available, last_applied_template, observe, template_owners};
+use super::soak::{self, Stand};
+use super::wakes::{Key, Wakes};
+use super::{LedgerStore, LedgerView, StoreError};
 use crate::cluster::{Kind, Lookup, LookupError, Object, Selector};
 
 /// Looks at the same time.
@@ -30,6 +40,15 @@ const CONCURRENT: usize = 4;
 const PAGE: u32 = 50;
 /// The longest pause between tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The shortest time until a look that nothing but the time calls for: clocks differ, and an alert may go on.
+const NOT_BEFORE: SignedDuration = SignedDuration::from_secs(1);
+/// The longest: the pods' restarts are looked at this often while a version soaks.
+const NOT_AFTER: SignedDuration = SignedDuration::from_mins(5);
+/// A ledger of so many facts is compacted, whatever they say.
+const FACTS: usize = 300;
+
+/// The policy that is in force for a workload.
+pub type Terms = Arc<dyn Fn(&Object) -> Effective + Send + Sync>;
 
 /// Why the watch ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +65,8 @@ enum LookError {
     Cluster(#[from] LookupError),
     #[error(transparent)]
     Ledger(#[from] StoreError),
+    #[error("the log can't be read")]
+    Log(#[from] ReadError),
 }
 
 /// What a watch needs.
@@ -53,9 +74,13 @@ enum LookError {
 struct Watch {
     cluster: Arc<dyn Lookup>,
     store: LedgerStore,
+    incidents: Incidents,
+    clock: Arc<dyn Clock>,
+    terms: Terms,
     name: Arc<str>,
     /// What was last looked at, by workload, as a hash of all that matters here.
-    seen: Arc<Mutex<HashMap<(String, String), u64>>>,
+    seen: Arc<Mutex<HashMap<Key, u64>>>,
+    wakes: Arc<Wakes>,
 }
 
 /// Watches until told to stop. `cluster_name` is the name in subjects; `listed` is called once everything there was has been looked at.
@@ -63,11 +88,14 @@ pub async fn watch(
     client: Client,
     cluster: Arc<dyn Lookup>,
     store: LedgerStore,
+    terms: Terms,
     cluster_name: &str,
     stopping: CancellationToken,
     listed: impl Fn() + Send + Sync,
 ) -> Result<(), WatchError> {
-    let watch = Watch { cluster, store, name: cluster_name.into(), seen: Arc::default() };
+    let (incidents, clock) = (Incidents::new(store.bus().clone()), Arc::clone(store.bus().clock()));
+    let (seen, wakes) = (Arc::default(), Arc::default());
+    let watch = Watch { cluster, store, incidents, clock, terms, name: cluster_name.into(), seen, wakes };
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"));
     let api: Api<DynamicObject> = Api::all_with(client, &resource);
     let events = watcher::watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
@@ -77,7 +105,7 @@ pub async fn watch(
         .filter_map(|event| async { event.ok() })
         .for_each_concurrent(CONCURRENT, |event| async move {
             match event {
-                Event::Apply(object) | Event::InitApply(object) => watch.look_until_done(object, stop).await,
+                Event::Apply(object) | Event::InitApply(object) => watch.look_if_new(object, stop).await,
                 Event::Delete(object) => watch.forget(&object),
                 Event::InitDone => listed(),
                 Event::Init => {}
@@ -87,17 +115,35 @@ pub async fn watch(
         biased;
         () = stopping.cancelled() => Ok(()),
         () = looks => Err(WatchError::Ended),
+        () = watch.wake(stop) => Ok(()),
     }
 }
 
 impl Watch {
     fn forget(&self, object: &DynamicObject) {
         let key = (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone().unwrap_or_default());
+        self.wakes.set(&key, None);
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
-    /// Looks until it succeeded once, if there is anything new about this object.
-    async fn look_until_done(&self, object: DynamicObject, stopping: &CancellationToken) {
+    /// Looks at what is due, until told to stop.
+    async fn wake(&self, stopping: &CancellationToken) {
+        while !stopping.is_cancelled() {
+            if let Some(key) = self.wakes.take(self.clock.now()) {
+                self.look_until_done(key, stopping).await;
+                continue;
+            }
+            let left = self.wakes.first().map(|at| at.duration_since(self.clock.now()));
+            let left = left.map_or(Duration::from_hours(1), |left| Duration::try_from(left).unwrap_or_default());
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = self.wakes.changed() => {}
+                () = tokio::time::sleep(left) => {}
+            }
+        }
+    }
+
+    async fn look_if_new(&self, object: DynamicObject, stopping: &CancellationToken) {
         let Ok(object) = serde_json::to_value(object).map(Object::new) else { return };
         let key = (object.namespace().to_owned(), object.name().to_owned());
         let known = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
@@ -105,9 +151,14 @@ impl Watch {
             return;
         }
         drop(object);
+        self.look_until_done(key, stopping).await;
+    }
+
+    /// Looks until it succeeded once.
+    async fn look_until_done(&self, key: Key, stopping: &CancellationToken) {
         let mut pause = Duration::from_millis(100);
         while !stopping.is_cancelled() {
-            match self.look(&key.0, &key.1).await {
+            match self.look(&key).await {
                 Ok(digest) => {
                     let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
                     match digest {
@@ -138,8 +189,14 @@ impl Watch {
     }
 
     /// One look; the digest of what was looked at, or `None` where it is gone.
-    async fn look(&self, namespace: &str, name: &str) -> Result<Option<u64>, LookError> {
+    async fn look(&self, key: &Key) -> Result<Option<u64>, LookError> {
+        let (namespace, name) = (key.0.as_str(), key.1.as_str());
         let Some(deployment) = self.cluster.get(Kind::Deployment, namespace, name).await? else { return Ok(None) };
+        let terms = (self.terms)(&deployment);
+        if !terms.ledger {
+            self.wakes.set(key, None);
+            return Ok(Some(digest(&deployment)));
+        }
         let selector = deployment.selector().unwrap_or_else(Selector::everything);
         let workload = WorkloadRef {
             cluster: self.name.to_string(),
@@ -149,13 +206,80 @@ impl Watch {
         };
         let sets = self.cluster.list(Kind::ReplicaSet, namespace, &selector).await?;
         let view = self.store.load(&workload).await?;
-        let facts = observe(&view, &deployment, &sets);
+        let mut facts = observe(&view, &deployment, &sets);
+        let mut view = self.store.add(&workload, view, &facts).await?;
+        let proof = self.prove(&workload, &deployment, &sets, &view, terms.soak).await?;
+        if !proof.is_empty() {
+            view = self.store.add(&workload, view, &proof).await?;
+            facts.extend(proof);
+        }
         for fact in &facts {
             metrics::counter!("lastgood_ledger_facts_total", "type" => fact.event_type()).increment(1);
             tracing::debug!(namespace, name, fact = fact.event_type(), "ledger");
         }
-        self.store.append(&workload, &view, &facts).await?;
+        self.wakes.set(key, self.next_look(&view, terms.soak));
+        let goes = surplus(&view.ledger, terms.keep_versions, terms.soak);
+        if goes.len() > terms.keep_versions / 4 || view.facts > FACTS {
+            self.store.compact(&workload, &view, &goes).await?;
+        }
         Ok(Some(digest(&deployment)))
+    }
+
+    /// How the current version stands, where that is still to be seen.
+    async fn prove(
+        &self,
+        workload: &WorkloadRef,
+        deployment: &Object,
+        sets: &[Object],
+        view: &LedgerView,
+        soak: Duration,
+    ) -> Result<Vec<LedgerFact>, LookError> {
+        let hash = deployment.template().map(template::hash).unwrap_or_default();
+        let Some(known) = view.known(&hash).filter(|_| view.current_hash() == Some(&hash)) else { return Ok(Vec::new()) };
+        let nothing_to_see = known.clean_since.is_none() && !is_available(deployment);
+        if soak::is_proved(known, soak) || nothing_to_see {
+            return Ok(Vec::new());
+        }
+        let pods = self.pods(deployment, sets, &hash).await?;
+        let (now, _) = self.store.bus().server_time(streams::LEDGER).await?;
+        let stand = Stand::of(deployment, &pods, self.is_quiet(workload).await?, now);
+        Ok(soak::prove(known, &stand, soak))
+    }
+
+    /// The pods of one version.
+    async fn pods(&self, deployment: &Object, sets: &[Object], hash: &str) -> Result<Vec<Object>, LookError> {
+        let sets = by_version(deployment, sets);
+        let Some(set) = sets.get(hash) else { return Ok(Vec::new()) };
+        let selector = deployment.selector().unwrap_or_else(Selector::everything);
+        let mut pods = self.cluster.list(Kind::Pod, deployment.namespace(), &selector).await?;
+        pods.retain(|pod| pod.controller().is_some_and(|owner| owner.uid == set.uid()));
+        Ok(pods)
+    }
+
+    /// Whether no incident of the workload is open and none of its alerts goes on.
+    async fn is_quiet(&self, workload: &WorkloadRef) -> Result<bool, LookError> {
+        match self.incidents.latest(workload).await {
+            Ok(latest) => Ok(latest.is_none_or(|(_, loaded)| !loaded.incident.is_open() && loaded.incident.is_quiet())),
+            Err(LoadError::Read(outage)) => Err(outage.into()),
+            // One that can't be read proves nothing; it is given up, or a newer binary looks after it.
+            Err(error) => {
+                tracing::warn!(namespace = workload.namespace, name = workload.name, %error, "the workload's incident can't be read");
+                Ok(false)
+            }
+        }
+    }
+
+    /// When the current version has to be looked at again, whatever happens.
+    fn next_look(&self, view: &LedgerView, soak: Duration) -> Option<Timestamp> {
+        let known = view.known(view.current_hash()?)?;
+        if soak::is_proved(known, soak) || known.version.fully_available_at.is_none() {
+            return None;
+        }
+        let now = self.clock.now();
+        let soon = now.saturating_add(NOT_BEFORE).unwrap_or(Timestamp::MAX);
+        let late = now.saturating_add(NOT_AFTER).unwrap_or(Timestamp::MAX);
+        // Without a soak under way an alert may be what it waits for.
+        Some(soak::due(known, soak).unwrap_or(late).clamp(soon, late))
     }
 }
 

@@ -184,7 +184,7 @@ fn progressed_at(workload: &Object) -> Option<Timestamp> {
 }
 
 fn target(inputs: &Inputs<'_>, current: &str) -> Result<Target, Vec<String>> {
-    let considered = match inputs.ledger.ledger.choose(current) {
+    let considered = match inputs.ledger.ledger.choose(current, inputs.settings.soak) {
         Choice::Chosen(known, evidence) => {
             return Ok(Target {
                 version: known.version.clone(),

@@ -6,15 +6,14 @@ use async_trait::async_trait;
 use contracts::{subjects, v1};
 use lastgood_core::incident::Command;
 use orchestrator::cluster::{Kind, Lookup, LookupError, Object, Selector};
-use orchestrator::config::Settings;
 use orchestrator::wiring;
 use serde_json::json;
 
-use super::world::{auto, resolved, start, still};
+use super::world::{auto, resolved, start, still, unsoaked};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_alert_is_one_occurrence_and_others_join() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.good_then_bad("web", auto()).await?;
     let (first, second) = (world.alert("f1", "web"), world.alert("f2", "web"));
     for _ in 0..3 {
@@ -38,7 +37,7 @@ async fn a_repeated_alert_is_one_occurrence_and_others_join() -> anyhow::Result<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_as_large_as_a_message_get_their_dispositions_like_any_other() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.good_then_bad("web", auto()).await?;
     // The largest that alert-ingest takes, each a message of its own; and one that says so where a workload's name should be.
     let huge = |alert: v1::Alert, key: &str, bytes: usize| v1::Alert {
@@ -68,7 +67,7 @@ async fn alerts_as_large_as_a_message_get_their_dispositions_like_any_other() ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_leads_nowhere_is_dismissed_once_with_its_reason() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.deploy("a", "1", auto()).await?;
     world.deploy("b", "1", auto()).await?;
     let bare = |fingerprint: &str, labels: &[(&str, &str)]| v1::Alert {
@@ -104,7 +103,7 @@ async fn what_leads_nowhere_is_dismissed_once_with_its_reason() -> anyhow::Resul
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_version_that_we_restored_opens_no_incident() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.good_then_bad("web", json!({})).await?;
     world.fire(vec![world.alert("f1", "web")]).await?;
     let (subject, incident, _) = world.incident("web", "notification_requested").await?;
@@ -131,7 +130,7 @@ async fn the_version_that_we_restored_opens_no_incident() -> anyhow::Result<()> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_that_prometheus_saw_end_can_open_again() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.good_then_bad("web", auto()).await?;
     world.fire(vec![world.alert("f1", "web")]).await?;
     let (subject, _, _) = world.incident("web", "rollback_planned").await?;
@@ -145,7 +144,7 @@ async fn an_alert_that_prometheus_saw_end_can_open_again() -> anyhow::Result<()>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_whose_end_nobody_told_opens_again_for_the_next_version_only() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.good_then_bad("web", json!({})).await?;
     world.fire(vec![world.alert("f1", "web")]).await?;
     let (subject, incident, _) = world.incident("web", "notification_requested").await?;
@@ -169,7 +168,7 @@ async fn an_alert_whose_end_nobody_told_opens_again_for_the_next_version_only() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dismissed_alert_whose_end_nobody_told_is_looked_at_again_when_it_fires_anew() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     let early = world.alert("f1", "web");
     world.fire(vec![early.clone()]).await?;
     world.wait_occurrence("f1", &["occurrence_dismissed"]).await?;
@@ -187,7 +186,7 @@ async fn a_dismissed_alert_whose_end_nobody_told_is_looked_at_again_when_it_fire
 
 #[tokio::test(flavor = "multi_thread")]
 async fn long_after_a_quiet_incident_an_alert_opens_another_and_rolls_nothing_back() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.good_then_bad("web", json!({})).await?;
     let first = world.alert("f1", "web");
     world.fire(vec![first.clone()]).await?;
@@ -237,7 +236,7 @@ impl Lookup for Stale {
 /// Found by model checking: an alert followed to the workload before a rollback, and settled after its incident.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_before_a_rollback_opens_no_incident_after_it() -> anyhow::Result<()> {
-    let mut world = still(Settings::default()).await?;
+    let mut world = still(unsoaked()).await?;
     world.watch(&world.life);
     let stale = Arc::new(Stale { live: Arc::clone(&world.engine.cluster), seen: Mutex::default() });
     world.engine.cluster = Arc::clone(&stale) as Arc<dyn Lookup>;

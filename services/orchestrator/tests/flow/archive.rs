@@ -12,11 +12,11 @@ use orchestrator::config::Settings;
 use serde_json::json;
 use testbed::wait::until;
 
-use super::world::{DEADLINE, World, resolved, still};
+use super::world::{DEADLINE, World, resolved, still, unsoaked};
 
 /// Everything that is closed is old at once.
 fn hasty() -> Settings {
-    let mut settings = Settings { cooldown: Duration::ZERO, window: Duration::ZERO, ..Settings::default() };
+    let mut settings = Settings { cooldown: Duration::ZERO, window: Duration::ZERO, ..unsoaked() };
     settings.archive.after = Duration::from_millis(1);
     settings.archive.unresolved_after = Duration::from_hours(1);
     settings.archive.volume = 1_000;

@@ -11,7 +11,6 @@ use contracts::subjects::{facts_of_type, streams};
 use contracts::v1::{Audience, Outcome};
 use contracts::{Fact, IncidentSubject};
 use lastgood_core::incident::Phase;
-use orchestrator::config::Settings;
 use orchestrator::dead_letters::command::{DONE, DeadLettersCommand, NO_SUCH_LETTER, Output, run};
 use serde_json::{Value, json};
 use testbed::wait::until;
@@ -46,7 +45,7 @@ async fn letters(world: &World, wanted: usize) -> anyhow::Result<Vec<Value>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_fact_is_told_of_blocks_nothing_and_is_replayed() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     let web = planned(&world, "web").await?;
     let damaged = damage(&world, &web, "pods_ready").await?;
     let letter = letters(&world, 1).await?.remove(0);
@@ -76,7 +75,7 @@ async fn a_damaged_fact_is_told_of_blocks_nothing_and_is_replayed() -> anyhow::R
 /// What a plan reads of the workload's earlier incidents is damaged: the ledger has to do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_intent_keeps_no_later_alert_waiting() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     let web = planned(&world, "web").await?;
     damage(&world, &web, "rollback_started").await?;
     letters(&world, 1).await?;
@@ -109,7 +108,7 @@ async fn replayed(world: &World, about: &IncidentSubject, letter: &Value) -> any
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_server_gave_up_on_is_a_dead_letter_and_halts_what_waits_for_it() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     // An executor whose process dies over each plan: nobody ever acknowledges.
     let config = async_nats::jetstream::consumer::pull::Config {
         durable_name: Some("executor".into()),
@@ -150,7 +149,7 @@ impl Handler for Failing {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_the_notifier_gave_up_reaches_the_team_lead() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let config = chassis::config::Nats { urls: vec![world.nats.url()], ..Default::default() };
     let bus = Bus::connect(&config, "notifier", Arc::clone(&clock), Ids::new(clock)).await?;

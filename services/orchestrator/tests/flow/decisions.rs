@@ -4,14 +4,13 @@ use contracts::v1::PauseSwitched;
 use contracts::{Fact, subjects};
 use futures::StreamExt as _;
 use lastgood_core::incident::Command;
-use orchestrator::config::Settings;
 use serde_json::json;
 
-use super::world::{auto, start, still};
+use super::world::{auto, start, still, unsoaked};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_deploy_is_planned_back_to_the_version_that_was_seen_healthy() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.service("web", json!({"app": "web", "version": "2"})).await?;
     world.good_then_bad("web", auto()).await?;
     world.fire(vec![world.alert("f1", "web")]).await?;
@@ -29,7 +28,7 @@ async fn a_bad_deploy_is_planned_back_to_the_version_that_was_seen_healthy() -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_speaks_against_it_halts_with_its_reason() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.deploy("fresh", "1", auto()).await?;
     world.good_then_bad("shy", json!({})).await?;
     world.good_then_bad("held", auto()).await?;
@@ -53,7 +52,7 @@ async fn what_speaks_against_it_halts_with_its_reason() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_about_the_replaced_versions_pod_rolls_no_repair_back() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.good_then_bad("web", auto()).await?;
     let everything = orchestrator::cluster::Selector::everything();
     let sets = world.engine.cluster.list(orchestrator::cluster::Kind::ReplicaSet, &world.namespace, &everything).await?;
@@ -72,7 +71,7 @@ async fn an_alert_about_the_replaced_versions_pod_rolls_no_repair_back() -> anyh
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_failing_workloads_are_no_single_bad_deploy() -> anyhow::Result<()> {
-    let mut settings = Settings::default();
+    let mut settings = unsoaked();
     settings.mass_failure.workloads = 3;
     let world = start(settings).await?;
     for name in ["one", "two", "three"] {
@@ -88,7 +87,7 @@ async fn many_failing_workloads_are_no_single_bad_deploy() -> anyhow::Result<()>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_the_api_server_delays_and_dismisses_nothing() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     let Some(sim) = &world.sim else {
         eprintln!("not run on a real cluster: its API server is not ours to stop");
         return world.end().await;
@@ -105,7 +104,7 @@ async fn an_outage_of_the_api_server_delays_and_dismisses_nothing() -> anyhow::R
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_incident_that_only_opened_is_resumed() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.good_then_bad("web", auto()).await?;
     let subject = contracts::IncidentSubject { workload: world.workload("web"), incident: world.engine.bus.ids().incident() };
     let trigger = Some(orchestrator::occurrences::occurrence("alertmanager", &world.alert("f1", "web")));
@@ -118,7 +117,7 @@ async fn an_incident_that_only_opened_is_resumed() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chat_thread_announced_meanwhile_does_not_hold_the_decision_up() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.good_then_bad("web", auto()).await?;
     let mut openings = world.engine.bus.client().expect("NATS").subscribe(subjects::facts_of_type("anomaly_detected")).await?;
     let (incidents, clock) = (world.engine.incidents.clone(), world.engine.clock.clone());
@@ -141,7 +140,7 @@ async fn a_chat_thread_announced_meanwhile_does_not_hold_the_decision_up() -> an
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_replicas_open_one_incident() -> anyhow::Result<()> {
-    let world = still(Settings::default()).await?;
+    let world = still(unsoaked()).await?;
     let lives = [world.life.clone(), chassis::Lifecycle::default()];
     for life in &lives {
         world.run(life);

@@ -2,14 +2,13 @@
 
 use contracts::subjects::{self, streams};
 use contracts::v1;
-use orchestrator::config::Settings;
 use testbed::wait::until;
 
-use super::world::{DEADLINE, auto, start, still};
+use super::world::{DEADLINE, auto, start, still, unsoaked};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_adds_nothing_and_what_is_found_is_not_taken_for_proved() -> anyhow::Result<()> {
-    let world = still(Settings::default()).await?;
+    let world = still(unsoaked()).await?;
     world.deploy("web", "1", auto()).await?;
     world.deploy("web", "2", auto()).await?;
     let first = chassis::Lifecycle::default();
@@ -35,7 +34,7 @@ async fn facts(world: &super::world::World) -> anyhow::Result<usize> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_undo_makes_the_old_version_current_again() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.good_then_bad("web", auto()).await?;
     world.deploy("web", "1", auto()).await?;
     let view = world.wait_ledger("web", true).await?;
@@ -50,7 +49,7 @@ async fn an_undo_makes_the_old_version_current_again() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_was_rolled_back_from_is_marked_once() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.good_then_bad("web", auto()).await?;
     world.fire(vec![world.alert("f1", "web")]).await?;
     let (subject, incident, _) = world.incident("web", "rollback_planned").await?;

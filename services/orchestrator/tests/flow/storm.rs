@@ -6,11 +6,11 @@ use contracts::subjects;
 use orchestrator::config::Settings;
 use testbed::wait::until;
 
-use super::world::{DEADLINE, auto, start};
+use super::world::{DEADLINE, auto, start, unsoaked};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_is_disposed_of_in_proportion() -> anyhow::Result<()> {
-    let world = start(Settings::default()).await?;
+    let world = start(unsoaked()).await?;
     world.good_then_bad("web", auto()).await?;
     let started = Clock::start();
     for part in 0..10 {
@@ -35,7 +35,7 @@ async fn a_storm_is_disposed_of_in_proportion() -> anyhow::Result<()> {
 async fn from_an_alert_to_its_plan() -> anyhow::Result<()> {
     let world = start(Settings {
         mass_failure: orchestrator::config::MassFailure { workloads: 100, ..Default::default() },
-        ..Settings::default()
+        ..unsoaked()
     })
     .await?;
     let names: Vec<_> = (0..5).map(|index| format!("web-{index}")).collect();

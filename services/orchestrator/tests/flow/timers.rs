@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use orchestrator::config::Settings;
 use testbed::wait::until;
 
-use super::world::{DEADLINE, auto, resolved, start};
+use super::world::{DEADLINE, auto, resolved, start, unsoaked};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_nobody_begins_expires() -> anyhow::Result<()> {
-    let mut settings = Settings::default();
+    let mut settings = unsoaked();
     settings.deadlines.start = Duration::from_secs(2);
     settings.deadlines.announce = Duration::from_secs(1);
     let world = start(settings).await?;
@@ -23,7 +22,7 @@ async fn a_plan_that_nobody_begins_expires() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_undecided_incident_halts_at_its_deadline_and_timers_survive_nats() -> anyhow::Result<()> {
-    let mut settings = Settings::default();
+    let mut settings = unsoaked();
     settings.deadlines.decide = Duration::from_secs(3);
     let world = start(settings).await?;
     let Some(sim) = &world.sim else {
@@ -46,7 +45,7 @@ async fn an_undecided_incident_halts_at_its_deadline_and_timers_survive_nats() -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_needs_somebody_again_has_its_deadline_again() -> anyhow::Result<()> {
-    let mut settings = Settings::default();
+    let mut settings = unsoaked();
     settings.deadlines.acknowledge = Duration::from_secs(2);
     let world = start(settings).await?;
     // No version to go back to: somebody is paged, who has to acknowledge while the alert fires.

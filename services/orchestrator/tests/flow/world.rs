@@ -44,6 +44,11 @@ pub(crate) struct World {
 
 static NOTIFICATIONS: AtomicUsize = AtomicUsize::new(0);
 
+/// Settings by which a version is good once it was fully available.
+pub(crate) fn unsoaked() -> Settings {
+    Settings { soak: Duration::ZERO, ..Settings::default() }
+}
+
 /// A world whose consumers and watch run.
 pub(crate) async fn start(settings: Settings) -> anyhow::Result<World> {
     let world = still(settings).await?;
@@ -86,10 +91,10 @@ impl World {
     /// Starts the ledger's watch alone.
     pub(crate) fn watch(&self, life: &Lifecycle) {
         let (client, engine, stopping) = (self.client.clone(), self.engine.clone(), life.stopping());
-        life.spawn(
-            "ledger watch",
-            async move { ledger::watch(client, engine.cluster, engine.store, CLUSTER, stopping, || ()).await },
-        );
+        let terms = engine.terms();
+        life.spawn("ledger watch", async move {
+            ledger::watch(client, engine.cluster, engine.store, terms, CLUSTER, stopping, || ()).await
+        });
     }
 
     pub(crate) async fn end(self) -> anyhow::Result<()> {

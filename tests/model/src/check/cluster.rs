@@ -179,7 +179,7 @@ pub(super) fn observed(workload: Workload) -> LedgerFact {
 
 /// The ledger's word that it was seen fully available.
 pub(super) fn available(version: u8) -> LedgerFact {
-    v1::VersionAvailable { template_hash: hash_of(version), replicas: 2 }.into()
+    v1::VersionAvailable { template_hash: hash_of(version), replicas: 2, restarts: 0 }.into()
 }
 
 /// The ledger's word that an incident rolled back from it.

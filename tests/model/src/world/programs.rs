@@ -75,8 +75,9 @@ impl Incarnation {
         wiring::consume(&engine, &self.life);
         wiring::archive(&engine, &self.life);
         let stopping = self.life.stopping();
+        let terms = engine.terms();
         self.life.spawn("ledger watch", async move {
-            ledger::watch(client, engine.cluster, engine.store, CLUSTER, stopping, || ()).await
+            ledger::watch(client, engine.cluster, engine.store, terms, CLUSTER, stopping, || ()).await
         });
     }
 

@@ -18,6 +18,7 @@ use super::users::Users;
 use super::verdict::Expected;
 use crate::app::{App, AppOptions, READY_BEFORE};
 use crate::real_cluster::image;
+use crate::world::SOAK;
 
 /// For what takes a rollout.
 const ROLLOUT: Duration = Duration::from_mins(2);
@@ -247,8 +248,9 @@ impl Story {
             follow.stage.note("version 1 deployed", &format!("{of}; no pod of it becomes ready"), Tone::Bad);
         } else {
             app.available(ROLLOUT).await.context("version 1")?;
-            wait("version_available", |fact| matches!(fact, LedgerFact::VersionAvailable(_))).await?;
-            follow.stage.note("version 1 deployed", &format!("{of}; lastgood has seen it fully available"), Tone::Good);
+            wait("version_soaked", |fact| matches!(fact, LedgerFact::VersionSoaked(_))).await?;
+            let stood = format!("{of}; lastgood has seen it stand for {SOAK}");
+            follow.stage.note("version 1 deployed", &stood, Tone::Good);
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ fn observed(image: &str) -> LedgerFact {
 }
 
 fn available(image: &str) -> LedgerFact {
-    v1::VersionAvailable { template_hash: hash(image), replicas: 2 }.into()
+    v1::VersionAvailable { template_hash: hash(image), replicas: 2, restarts: 0 }.into()
 }
 
 fn ledger(facts: &[LedgerFact]) -> LedgerView {
@@ -74,7 +74,7 @@ fn good() -> Case {
 }
 
 fn course(case: &Case) -> Course {
-    let settings = Settings::default();
+    let settings = Settings { soak: std::time::Duration::ZERO, ..Settings::default() };
     let workload = Object::new(case.workload.clone());
     decide_course(&Inputs {
         kind: case.kind,
