@@ -314,6 +314,7 @@ async fn a_crash_between_the_two_writes_is_made_good() {
             workload_generation: plan.workload_generation,
             template_hash: hash(plan.from.clone()),
             target_template_hash: hash(plan.to.clone()),
+            ..RollbackStarted::default()
         };
         world.execute(&subject, Command::StartAttempt(intent)).await;
         let stamp = Stamp { incident: subject.incident, attempt: 1, yields: None };

@@ -10,6 +10,7 @@ pub mod archive;
 pub mod brakes;
 pub mod cluster;
 pub mod config;
+pub mod configuration;
 pub mod correlate;
 pub mod dead_letters;
 pub mod deadlines;

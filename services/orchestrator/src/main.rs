@@ -13,6 +13,7 @@ use chassis::config::Args;
 use clap::{Parser, Subcommand};
 use contracts::IncidentId;
 use contracts::v1::PauseSwitched;
+use lastgood_core::configuration::Key;
 use orchestrator::archive::{self, Archive};
 use orchestrator::cluster::LiveCluster;
 use orchestrator::config::Config;
@@ -88,7 +89,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let client = chassis::cluster::connect(&config.kubernetes).await?;
     let cluster = Arc::new(LiveCluster::new(client.clone()));
     let rules = Rules { cluster: config.kubernetes.cluster.clone(), cluster_label: config.kubernetes.cluster_label };
-    let engine = Engine::new(service.bus.clone(), cluster, rules, config.orchestrator);
+    let key = config.kubernetes.fingerprint_key.as_ref().map(|key| Key::new(key.expose().as_bytes()));
+    let engine = Engine::new(service.bus.clone(), cluster, rules, config.orchestrator).with_key(key);
     wiring::consume(&engine, &service.lifecycle);
     wiring::archive(&engine, &service.lifecycle);
     let (listed, stopping) = (service.readiness.flag("ledger"), service.lifecycle.stopping());
@@ -96,7 +98,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     service.lifecycle.spawn("ledger watch", async move {
         let name = config.kubernetes.cluster;
         let terms = engine.terms();
-        ledger::watch(client, engine.cluster, engine.store, terms, &name, stopping, || listed.ready()).await
+        ledger::watch(client, engine.reader(), engine.store, terms, &name, stopping, || listed.ready()).await
     });
     Ok(service.run().await)
 }

@@ -14,7 +14,7 @@ pub mod restore;
 
 pub use copies::{copy_name, original_name, point_to_copies, without_copies};
 pub use fingerprint::Key;
-pub use identity::{Read, recorded, version_id};
+pub use identity::{Read, id_of, recorded, version_id};
 pub use references::{Reference, references};
 
 /// What configuration is kept in.

@@ -101,6 +101,10 @@ pub enum Kind {
     EndpointSlice,
     /// Core Events.
     Event,
+    /// `ConfigMaps`.
+    ConfigMap,
+    /// Secrets.
+    Secret,
 }
 
 impl Kind {
@@ -113,6 +117,8 @@ impl Kind {
             Self::Endpoints => ("", "v1", "Endpoints", "endpoints"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
             Self::Event => ("", "v1", "Event", "events"),
+            Self::ConfigMap => ("", "v1", "ConfigMap", "configmaps"),
+            Self::Secret => ("", "v1", "Secret", "secrets"),
         }
     }
 
@@ -124,9 +130,13 @@ impl Kind {
     }
 
     fn request(self, namespace: &str) -> Request {
-        let (group, version, _, plural) = self.parts();
-        let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
-        Request::new(format!("{root}/namespaces/{namespace}/{plural}"))
+        let (_, _, _, plural) = self.parts();
+        Request::new(format!("{}/namespaces/{namespace}/{plural}", self.root()))
+    }
+
+    fn root(self) -> String {
+        let (group, version, _, _) = self.parts();
+        if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") }
     }
 }
 
@@ -162,6 +172,22 @@ impl Cluster {
     pub async fn list(&self, kind: Kind, namespace: &str, selector: &str) -> Result<Vec<Value>, ApiError> {
         let mut list = self.send(kind.request(namespace).list(&ListParams::default().labels(selector))).await?;
         Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
+    }
+
+    /// Lists the objects of all namespaces that a label selector selects.
+    pub async fn list_everywhere(&self, kind: Kind, selector: &str) -> Result<Vec<Value>, ApiError> {
+        let (_, _, _, plural) = kind.parts();
+        let request = Request::new(format!("{}/{plural}", kind.root()));
+        let mut list = self.send(request.list(&ListParams::default().labels(selector))).await?;
+        Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
+    }
+
+    /// Deletes an object, if it is still there.
+    pub async fn delete(&self, kind: Kind, namespace: &str, name: &str) -> Result<(), ApiError> {
+        match self.send(kind.request(namespace).delete(name, &DeleteParams::default())).await {
+            Ok(_) | Err(ApiError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Replaces an object, guarded by the resourceVersion in it; answers with what the server made of it.

@@ -17,11 +17,13 @@ use chassis::{Bus, Clock, ConsumerSpec, Lifecycle};
 use contracts::subjects::{cluster_facts_of_type, streams};
 use contracts::{DeadlineKind, Fact, IncidentSubject};
 use jiff::Timestamp;
+use lastgood_core::configuration::Key;
 use lastgood_core::incident::{Command, Incident, Phase, Recorded, decide, evolve};
 use serde_json::Value;
 
 use crate::cluster::{ApiError, Cluster, Kind};
 use crate::config;
+use crate::snapshots::Snapshots;
 
 /// What the name of its durable consumer begins with.
 const DURABLE: &str = "executor";
@@ -58,6 +60,7 @@ pub struct Executor {
     cluster: Cluster,
     clock: Arc<dyn Clock>,
     config: config::Executor,
+    snapshots: Snapshots,
 }
 
 /// One incident in hand.
@@ -75,7 +78,14 @@ impl Executor {
     /// On this bus and this cluster.
     #[must_use]
     pub fn new(incidents: Incidents, cluster: Cluster, clock: Arc<dyn Clock>, config: config::Executor) -> Self {
-        Self { incidents, cluster, clock, config }
+        let snapshots = Snapshots::new(cluster.clone(), None);
+        Self { incidents, cluster, clock, config, snapshots }
+    }
+
+    /// With the key for the fingerprints of Secrets; without one none is restored.
+    #[must_use]
+    pub fn with_key(self, key: Option<Key>) -> Self {
+        Self { snapshots: Snapshots::new(self.cluster.clone(), key), ..self }
     }
 
     /// Starts consuming the facts of this cluster's incidents.

@@ -22,6 +22,8 @@ pub enum Kind {
     ReplicaSet,
     Pod,
     Service,
+    ConfigMap,
+    Secret,
 }
 
 impl Kind {
@@ -35,6 +37,8 @@ impl Kind {
             Self::ReplicaSet => "ReplicaSet",
             Self::Pod => "Pod",
             Self::Service => "Service",
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
         }
     }
 
@@ -47,6 +51,8 @@ impl Kind {
             Self::ReplicaSet => ("/apis/apps/v1", "replicasets"),
             Self::Pod => ("/api/v1", "pods"),
             Self::Service => ("/api/v1", "services"),
+            Self::ConfigMap => ("/api/v1", "configmaps"),
+            Self::Secret => ("/api/v1", "secrets"),
         }
     }
 
@@ -77,6 +83,14 @@ pub struct LookupError {
     /// What came instead.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl LookupError {
+    /// Whether the API server said that our roles don't allow it: that it will say again.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self.source.downcast_ref(), Some(kube::Error::Api(status)) if status.code == 403)
+    }
 }
 
 /// Reads of one cluster.

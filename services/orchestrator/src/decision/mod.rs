@@ -3,6 +3,7 @@
 //!
 //! Guarantees: what cannot be read is an outage, and then nothing is decided. Must not: append; who knows the expectation does.
 
+mod configuration;
 mod deciding;
 mod openings;
 mod propose;
@@ -17,12 +18,15 @@ use chassis::incidents::Incidents;
 use contracts::HaltReason;
 use contracts::v1::{Occurrence, WorkloadRef};
 use jiff::{SignedDuration, Timestamp};
+use lastgood_core::configuration::restore::Rules as ConfigurationRules;
+use lastgood_core::configuration::{Key, version_id};
 use lastgood_core::incident::Command;
 use lastgood_core::policy::Effective;
 
 use crate::brakes;
 use crate::cluster::{Kind, Lookup, LookupError, Object, Selector};
 use crate::config::Settings;
+use crate::configuration::{Reader, Seen, recorded};
 use crate::correlate::Rules;
 use crate::ledger::{LedgerStore, LedgerView, Terms};
 use crate::plan::{Foreign, Inputs, Planned, Step, build, decide_course};
@@ -58,6 +62,7 @@ pub struct Engine {
     pub openings: Openings,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    key: Option<Key>,
 }
 
 impl From<LookupError> for HandleError {
@@ -81,7 +86,20 @@ impl Engine {
             cluster,
             rules: Arc::new(rules),
             settings: Arc::new(settings),
+            key: None,
         }
+    }
+
+    /// With the key for the fingerprints of Secrets; without one they count by their names alone.
+    #[must_use]
+    pub fn with_key(self, key: Option<Key>) -> Self {
+        Self { key, ..self }
+    }
+
+    /// Reads the configuration of workloads.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.cluster), self.key.clone())
     }
 
     /// The policy that is in force for each workload.
@@ -111,13 +129,17 @@ impl Engine {
         heard_at: Timestamp,
         pre: &Prefetched,
     ) -> Result<Vec<Command>, HandleError> {
-        let sets = self.sets_if_needed(kind, workload, &pre.log.ledger).await?;
+        let rules = ConfigurationRules::from(&self.terms()(workload));
+        let running = self.running(kind, workload, rules).await?;
+        let sets = self.sets_if_needed(kind, workload, &running, &pre.log.ledger).await?;
         let now = self.clock.now();
-        let course = decide_course(&Inputs {
+        let mut course = decide_course(&Inputs {
             kind,
             workload,
             sets: &sets,
             ledger: &pre.log.ledger,
+            running: &running,
+            rules,
             alert_since: contracts::time::from_proto(trigger.starts_at.as_ref()).unwrap_or(heard_at),
             about: trigger.labels.get(ABOUT).map(String::as_str),
             switch: pre.log.switch.as_ref(),
@@ -126,6 +148,7 @@ impl Engine {
             settings: &self.settings,
             now,
         });
+        course.step = self.with_configuration(course.step, workload.namespace(), &running, rules).await?;
         let planned = match &course.step {
             Step::Roll(target) | Step::Hold(target, _, _) => {
                 let from = course.current.version.clone().unwrap_or_default();
@@ -149,9 +172,15 @@ impl Engine {
     }
 
     /// The ReplicaSets, where the ledger alone doesn't tell enough.
-    async fn sets_if_needed(&self, kind: Kind, workload: &Object, ledger: &LedgerView) -> Result<Vec<Object>, LookupError> {
-        let hash = workload.template().map(lastgood_core::template::hash).unwrap_or_default();
-        if kind != Kind::Deployment || (ledger.current_since(&hash).is_some() && !brakes::allows_unknown(workload)) {
+    async fn sets_if_needed(
+        &self,
+        kind: Kind,
+        workload: &Object,
+        running: &[Seen],
+        ledger: &LedgerView,
+    ) -> Result<Vec<Object>, LookupError> {
+        let id = workload.template().map(|template| version_id(template, &recorded(running))).unwrap_or_default();
+        if kind != Kind::Deployment || (ledger.current_since(&id).is_some() && !brakes::allows_unknown(workload)) {
             return Ok(Vec::new());
         }
         let Some(selector) = workload.selector() else { return Ok(Vec::new()) };

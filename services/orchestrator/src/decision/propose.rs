@@ -97,9 +97,7 @@ mod tests {
         Box::new(Target {
             version: version("one"),
             evidence: "seen".into(),
-            template_json: Vec::new(),
-            last_applied_template_json: Vec::new(),
-            managed_fields_json: Vec::new(),
+            ..Target::default()
         })
     }
 

@@ -4,6 +4,7 @@
 //! Guarantees: a version is recorded as available only while it is seen so, as the current one; nothing is appended that the ledger
 //! says already. Must not: choose a version; core does.
 
+mod configured;
 pub mod observe;
 mod rolled_back;
 pub mod soak;

@@ -21,7 +21,7 @@ impl LedgerStore {
         let Some(hash) = view.current_hash().cloned() else { return Ok(()) };
         let Some(known) = view.known(&hash) else { return Ok(()) };
         let incident = subject.incident.to_string();
-        let about_another = trigger.labels.get(ABOUT).is_some_and(|about| *about != hash);
+        let about_another = trigger.labels.get(ABOUT).is_some_and(|about| *about != known.version.template_hash);
         if about_another || known.troubles.iter().any(|trouble| trouble.incident == incident) {
             return Ok(());
         }

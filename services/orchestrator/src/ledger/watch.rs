@@ -2,7 +2,8 @@
 //!
 //! Guarantees: each look reads the Deployment and its ReplicaSets live, so that events which come late or out of order can't record an
 //! old state as the present one; a look that found nothing new writes nothing; at the end of a version's soak it is looked at again, also
-//! if nothing happened; a ledger that has grown is compacted. Memory holds a few numbers a workload. An outage delays and loses nothing
+//! if nothing happened, and so it is when the content of what its template refers to changes; a ledger that has grown is compacted. Memory
+//! holds a few numbers and names a workload, and nothing of what ConfigMaps and Secrets hold. An outage delays and loses nothing
 //! that is still so afterwards. Must not: claim what it did not see.
 
 use std::collections::HashMap;
@@ -23,16 +24,19 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
+use lastgood_core::configuration::references;
 use lastgood_core::ledger::surplus;
 use lastgood_core::policy::Effective;
 use lastgood_core::template;
 use tokio_util::sync::CancellationToken;
 
+use super::configured::{Referred, changes};
 use super::observe::{by_version, is_available, last_applied_template, observe, template_owners};
 use super::soak::{self, Stand};
 use super::wakes::{Key, Wakes};
 use super::{LedgerStore, LedgerView, StoreError};
 use crate::cluster::{Kind, Lookup, LookupError, Object, Selector};
+use crate::configuration::{Reader, Seen};
 
 /// Looks at the same time.
 const CONCURRENT: usize = 4;
@@ -81,12 +85,14 @@ struct Watch {
     /// What was last looked at, by workload, as a hash of all that matters here.
     seen: Arc<Mutex<HashMap<Key, u64>>>,
     wakes: Arc<Wakes>,
+    referred: Arc<Referred>,
+    reader: Reader,
 }
 
 /// Watches until told to stop. `cluster_name` is the name in subjects; `listed` is called once everything there was has been looked at.
 pub async fn watch(
     client: Client,
-    cluster: Arc<dyn Lookup>,
+    reader: Reader,
     store: LedgerStore,
     terms: Terms,
     cluster_name: &str,
@@ -94,12 +100,16 @@ pub async fn watch(
     listed: impl Fn() + Send + Sync,
 ) -> Result<(), WatchError> {
     let (incidents, clock) = (Incidents::new(store.bus().clone()), Arc::clone(store.bus().clock()));
-    let (seen, wakes) = (Arc::default(), Arc::default());
-    let watch = Watch { cluster, store, incidents, clock, terms, name: cluster_name.into(), seen, wakes };
+    let (seen, wakes, referred) = (Arc::default(), Arc::default(), Arc::default());
+    let name = cluster_name.into();
+    let watch =
+        Watch { cluster: Arc::clone(&reader.cluster), reader, store, incidents, clock, terms, name, seen, wakes, referred };
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"));
-    let api: Api<DynamicObject> = Api::all_with(client, &resource);
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     let events = watcher::watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
     let (watch, stop, listed) = (&watch, &stopping, &listed);
+    let configured = changes(&client, &watch.referred, watch.reader.reads_secrets())
+        .for_each_concurrent(CONCURRENT, |key| watch.look_until_done(key, stop));
     let looks = events
         .inspect_err(|error| tracing::warn!(%error, "the watch of Deployments is interrupted"))
         .filter_map(|event| async { event.ok() })
@@ -115,6 +125,7 @@ pub async fn watch(
         biased;
         () = stopping.cancelled() => Ok(()),
         () = looks => Err(WatchError::Ended),
+        () = configured => Err(WatchError::Ended),
         () = watch.wake(stop) => Ok(()),
     }
 }
@@ -123,6 +134,7 @@ impl Watch {
     fn forget(&self, object: &DynamicObject) {
         let key = (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone().unwrap_or_default());
         self.wakes.set(&key, None);
+        self.referred.set(&key, Vec::new());
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
@@ -195,6 +207,7 @@ impl Watch {
         let terms = (self.terms)(&deployment);
         if !terms.ledger {
             self.wakes.set(key, None);
+            self.referred.set(key, Vec::new());
             return Ok(Some(digest(&deployment)));
         }
         let selector = deployment.selector().unwrap_or_else(Selector::everything);
@@ -206,7 +219,8 @@ impl Watch {
         };
         let sets = self.cluster.list(Kind::ReplicaSet, namespace, &selector).await?;
         let view = self.store.load(&workload).await?;
-        let mut facts = observe(&view, &deployment, &sets);
+        let seen = self.configuration(key, &deployment, &terms).await?;
+        let mut facts = observe(&view, &deployment, &sets, &seen);
         let mut view = self.store.add(&workload, view, &facts).await?;
         let proof = self.prove(&workload, &deployment, &sets, &view, terms.soak).await?;
         if !proof.is_empty() {
@@ -225,6 +239,13 @@ impl Watch {
         Ok(Some(digest(&deployment)))
     }
 
+    /// What the template refers to, as it is now. Noted before it is read, so that what changes from then on wakes another look.
+    async fn configuration(&self, key: &Key, deployment: &Object, terms: &Effective) -> Result<Vec<Seen>, LookError> {
+        let Some(template) = deployment.template() else { return Ok(Vec::new()) };
+        self.referred.set(key, references(template).into_iter().map(|reference| (reference.kind, reference.name)).collect());
+        Ok(self.reader.running(deployment.namespace(), template, terms.into()).await?)
+    }
+
     /// How the current version stands, where that is still to be seen.
     async fn prove(
         &self,
@@ -234,15 +255,20 @@ impl Watch {
         view: &LedgerView,
         soak: Duration,
     ) -> Result<Vec<LedgerFact>, LookError> {
+        // What was observed just now, of this very template.
         let hash = deployment.template().map(template::hash).unwrap_or_default();
-        let Some(known) = view.known(&hash).filter(|_| view.current_hash() == Some(&hash)) else { return Ok(Vec::new()) };
+        let Some(known) = view.current_hash().and_then(|id| view.known(id)).filter(|known| known.version.template_hash == hash)
+        else {
+            return Ok(Vec::new());
+        };
         let nothing_to_see = known.clean_since.is_none() && !is_available(deployment);
         if soak::is_proved(known, soak) || nothing_to_see {
             return Ok(Vec::new());
         }
         let pods = self.pods(deployment, sets, &hash).await?;
         let (now, _) = self.store.bus().server_time(streams::LEDGER).await?;
-        let stand = Stand::of(deployment, &pods, self.is_quiet(workload).await?, now);
+        let mut stand = Stand::of(deployment, &pods, self.is_quiet(workload).await?, now);
+        stand.available &= soak::took_up(known, view.current_since(known.id()), &pods);
         Ok(soak::prove(known, &stand, soak))
     }
 

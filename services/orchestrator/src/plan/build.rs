@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use contracts::v1;
 use jiff::Timestamp;
+use lastgood_core::configuration::without_copies;
 use lastgood_core::ledger::describe;
 use lastgood_core::plan::diff::diff;
 use lastgood_core::plan::services::{ServiceView, switch};
@@ -70,7 +71,10 @@ pub fn build(
     let empty = Value::Null;
     let restored: Value = serde_json::from_slice(&target.template_json).unwrap_or(Value::Null);
     let service_switches = switches(workload, &restored, services, foreign);
-    let lines = diff(workload.template().unwrap_or(&empty), &restored).join("\n");
+    // The names of copies tell people nothing; what they hold does.
+    let mut lines = diff(&without_copies(workload.template().unwrap_or(&empty)), &without_copies(&restored));
+    lines.extend(target.lines.iter().cloned());
+    let lines = lines.join("\n");
     let switched: String = service_switches.iter().map(|switch| ["; switch Service ", &switch.name].concat()).collect();
     let summary = format!("roll back from {} to {}{switched}", describe(from), target.describe());
     let plan = v1::Plan {
@@ -85,6 +89,7 @@ pub fn build(
         service_switches,
         diff: lines.clone(),
         not_after: Some(contracts::time::to_proto(not_after)),
+        configuration: target.configuration.clone(),
     };
     Planned { plan, summary: format!("{summary}\n{lines}") }
 }
@@ -112,6 +117,7 @@ mod tests {
             template_json: template("v1").to_string().into_bytes(),
             last_applied_template_json: b"{}".to_vec(),
             managed_fields_json: b"[]".to_vec(),
+            ..Target::default()
         }
     }
 

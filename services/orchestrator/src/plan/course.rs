@@ -6,14 +6,20 @@
 
 use contracts::{HaltReason, v1};
 use jiff::{SignedDuration, Timestamp};
-use lastgood_core::ledger::{Choice, describe};
+use lastgood_core::configuration::restore::{Now, Rules, planned};
+use lastgood_core::configuration::{Place, id_of, version_id};
+use lastgood_core::ledger::{Choice, Known, describe};
 use lastgood_core::template;
 
 use crate::brakes::{self, Mode};
 use crate::cluster::{Kind, Object};
 use crate::config::Settings;
+use crate::configuration::{Seen, recorded};
 use crate::ledger::LedgerView;
 use crate::ledger::observe::{by_version, version};
+
+/// Why a version is no target that differs in what does not come back only.
+const SAME_TEMPLATE: &str = "differs from what runs only in configuration that the policy does not restore";
 
 /// Everything that the decision depends on.
 #[derive(Debug)]
@@ -26,6 +32,10 @@ pub struct Inputs<'a> {
     pub sets: &'a [Object],
     /// What is known of its versions.
     pub ledger: &'a LedgerView,
+    /// The configuration that its template refers to, as it is now.
+    pub running: &'a [Seen],
+    /// What the policy says of configuration.
+    pub rules: Rules,
     /// Since when the alert fires.
     pub alert_since: Timestamp,
     /// The version that the alert says it is about, by its template's hash, where it does.
@@ -43,7 +53,7 @@ pub struct Inputs<'a> {
 }
 
 /// The version to go back to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Target {
     /// Which.
     pub version: v1::Version,
@@ -55,6 +65,10 @@ pub struct Target {
     pub last_applied_template_json: Vec<u8>,
     /// Who owned which field while it ran, JSON; may be empty.
     pub managed_fields_json: Vec<u8>,
+    /// What is done about its configuration.
+    pub configuration: Vec<v1::PlannedConfiguration>,
+    /// How its configuration differs from what runs, for people.
+    pub lines: Vec<String>,
 }
 
 /// What is to be done.
@@ -83,12 +97,12 @@ pub struct Course {
 #[must_use]
 pub fn decide_course(inputs: &Inputs<'_>) -> Course {
     let current = current_version(inputs);
-    let hash = current.version.as_ref().map(|version| version.template_hash.clone()).unwrap_or_default();
+    let running = current.version.clone().unwrap_or_default();
     let changed_at = contracts::time::from_proto(current.changed_at.as_ref());
-    let step = if let Some((reason, detail)) = impossible(inputs).or_else(|| useless(inputs, &hash, changed_at)) {
+    let step = if let Some((reason, detail)) = impossible(inputs).or_else(|| useless(inputs, &running.template_hash, changed_at)) {
         Step::Halt(reason, detail)
     } else {
-        match target(inputs, &hash) {
+        match target(inputs, &running) {
             Err(considered) => Step::Missing(considered),
             Ok(target) => match not_allowed(inputs) {
                 Some((reason, detail)) => Step::Hold(Box::new(target), reason, detail),
@@ -141,10 +155,12 @@ pub fn current_version(inputs: &Inputs<'_>) -> v1::CurrentVersionIdentified {
     let sets = by_version(inputs.workload, inputs.sets);
     let set = sets.get(&hash);
     let mut running = set.map_or_else(
-        || v1::Version { template_hash: hash.clone(), images: template::images(template), ..v1::Version::default() },
+        || v1::Version { images: template::images(template), ..v1::Version::default() },
         |set| version(&hash, template, set),
     );
-    if let Some(known) = inputs.ledger.known(&hash) {
+    let configuration = recorded(inputs.running);
+    let id = version_id(template, &configuration);
+    if let Some(known) = inputs.ledger.known(&id) {
         running.first_seen = known.version.first_seen;
         running.fully_available_at = known.version.fully_available_at;
         if set.is_none() {
@@ -154,11 +170,13 @@ pub fn current_version(inputs: &Inputs<'_>) -> v1::CurrentVersionIdentified {
             running = v1::Version { revision: live.unwrap_or(known.version.revision), ..known.version.clone() };
         }
     }
+    // The template is the live one: the version may have been recorded with other names, those of its copies or of the originals.
+    let running = v1::Version { template_hash: hash.clone(), id: id.clone(), configuration, ..running };
     v1::CurrentVersionIdentified {
         version: Some(running),
         workload_uid: inputs.workload.uid().to_owned(),
         workload_generation: inputs.workload.generation(),
-        changed_at: changed_at(inputs, &hash, set.copied()).map(contracts::time::to_proto),
+        changed_at: changed_at(inputs, &hash, &id, set.copied()).map(contracts::time::to_proto),
     }
 }
 
@@ -167,13 +185,18 @@ fn revision(workload: &Object) -> Option<i64> {
     workload.annotation("deployment.kubernetes.io/revision")?.parse().ok()
 }
 
-/// By the ledger, or where it hasn't caught up, by the later of the ReplicaSet's creation and the rollout's last progress.
-fn changed_at(inputs: &Inputs<'_>, hash: &str, set: Option<&Object>) -> Option<Timestamp> {
-    if let Some(since) = inputs.ledger.current_since(hash) {
+/// By the ledger, or where it hasn't caught up: by the last write to its configuration where only that has changed, else by the later of
+/// the ReplicaSet's creation and the rollout's last progress.
+fn changed_at(inputs: &Inputs<'_>, hash: &str, id: &str, set: Option<&Object>) -> Option<Timestamp> {
+    if let Some(since) = inputs.ledger.current_since(id) {
         return Some(since);
     }
+    let before = inputs.ledger.current_hash().and_then(|current| inputs.ledger.known(current));
+    if before.is_some_and(|before| before.version.template_hash == hash) {
+        return inputs.running.iter().filter_map(|seen| seen.written_at).max();
+    }
     let created = set.and_then(Object::created)?;
-    let came_back = inputs.ledger.known(hash).is_some();
+    let came_back = inputs.ledger.known(id).is_some();
     if came_back { Some(progressed_at(inputs.workload).map_or(created, |at| at.max(created))) } else { Some(created) }
 }
 
@@ -183,8 +206,9 @@ fn progressed_at(workload: &Object) -> Option<Timestamp> {
     progressing.get("lastUpdateTime")?.as_str()?.parse().ok()
 }
 
-fn target(inputs: &Inputs<'_>, current: &str) -> Result<Target, Vec<String>> {
-    let considered = match inputs.ledger.ledger.choose(current, inputs.settings.soak) {
+fn target(inputs: &Inputs<'_>, current: &v1::Version) -> Result<Target, Vec<String>> {
+    let unfit = |known: &Known| changes_nothing(inputs, known).then(|| SAME_TEMPLATE.to_owned());
+    let considered = match inputs.ledger.ledger.choose_where(id_of(current), inputs.settings.soak, unfit) {
         Choice::Chosen(known, evidence) => {
             return Ok(Target {
                 version: known.version.clone(),
@@ -192,27 +216,45 @@ fn target(inputs: &Inputs<'_>, current: &str) -> Result<Target, Vec<String>> {
                 template_json: known.template_json.clone(),
                 last_applied_template_json: known.last_applied_template_json.clone(),
                 managed_fields_json: known.managed_fields_json.clone(),
+                ..Target::default()
             });
         }
         Choice::Missing(considered) => considered,
     };
-    if brakes::allows_unknown(inputs.workload) { newest_other(inputs, current).ok_or(considered) } else { Err(considered) }
+    if brakes::allows_unknown(inputs.workload) {
+        newest_other(inputs, &current.template_hash).ok_or(considered)
+    } else {
+        Err(considered)
+    }
+}
+
+/// Whether restoring a version would write the template that is there already: what differs is configuration that does not come back.
+fn changes_nothing(inputs: &Inputs<'_>, known: &Known) -> bool {
+    let Ok(template) = serde_json::from_slice::<serde_json::Value>(&known.template_json) else { return true };
+    let same = inputs.workload.template().is_some_and(|live| template::hash(live) == template::hash(&template));
+    let now = |place: &Place| {
+        let seen = inputs.running.iter().find(|seen| seen.reference.kind == place.0 && seen.recorded.name == place.1);
+        seen.and_then(Seen::now).unwrap_or(Now::Unread)
+    };
+    same && !planned(&known.version.configuration, inputs.rules, now).iter().any(|one| one.restored)
 }
 
 /// The newest other ReplicaSet, for workloads that take the risk; never one that was rolled back from.
 fn newest_other(inputs: &Inputs<'_>, current: &str) -> Option<Target> {
-    let refused = |hash: &str| inputs.ledger.known(hash).is_some_and(|known| known.rolled_back_from.is_some());
+    let of_template = |hash: &str| inputs.ledger.of_template(hash).collect::<Vec<_>>();
+    let refused = |hash: &str| of_template(hash).iter().any(|known| known.rolled_back_from.is_some());
     let sets = by_version(inputs.workload, inputs.sets);
     let others = sets.iter().filter(|(hash, _)| *hash != current && !refused(hash));
     let (hash, set) = others.max_by_key(|(_, set)| set.revision())?;
     let template = set.template()?;
-    let known = inputs.ledger.known(hash);
+    let known = of_template(hash).into_iter().max_by_key(|known| known.last_current);
     Some(Target {
         version: version(hash, template, set),
         evidence: format!("never seen healthy, but {}: \"true\" allows it; revision {}", brakes::ALLOW_UNKNOWN, set.revision()),
         template_json: template::normalise(template).to_string().into_bytes(),
         last_applied_template_json: known.map(|k| k.last_applied_template_json.clone()).unwrap_or_default(),
         managed_fields_json: known.map(|k| k.managed_fields_json.clone()).unwrap_or_default(),
+        ..Target::default()
     })
 }
 
