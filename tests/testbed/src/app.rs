@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
@@ -33,6 +33,11 @@ pub struct AppOptions {
     pub env: BTreeMap<String, String>,
     /// Seconds until a rollout that does not move counts as failed.
     pub progress_deadline: u32,
+    /// What its ConfigMap holds, which is mounted at `/etc/web`; the key `behaviour` chooses what the workload does, also while it runs.
+    /// With none it has no ConfigMap.
+    pub config: BTreeMap<String, String>,
+    /// What its Secret holds, which its variables come from. With none it has no Secret.
+    pub secret: BTreeMap<String, String>,
     /// Whether the Service also selects the label `version`, which is the image's tag.
     pub pinned_service: bool,
 }
@@ -46,6 +51,8 @@ impl Default for AppOptions {
             annotations: BTreeMap::from([("lastgood.dev/smoke-tests".to_owned(), smoke.to_owned())]),
             env: BTreeMap::new(),
             progress_deadline: 600,
+            config: BTreeMap::new(),
+            secret: BTreeMap::new(),
             pinned_service: false,
         }
     }
@@ -99,7 +106,7 @@ impl App {
         if self.options.pinned_service {
             labels["version"] = json!(tag);
         }
-        json!({
+        let mut manifest = json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": self.name, "namespace": self.namespace, "labels": {"app": self.name}, "annotations": annotations},
             "spec": {
@@ -119,7 +126,57 @@ impl App {
                     }
                 }
             }
-        })
+        });
+        self.configured(&mut manifest["spec"]["template"]["spec"]);
+        manifest
+    }
+
+    fn configured(&self, spec: &mut Value) {
+        if !self.options.config.is_empty() {
+            spec["volumes"] = json!([{"name": "config", "configMap": {"name": self.config_name()}}]);
+            spec["containers"][0]["volumeMounts"] = json!([{"name": "config", "mountPath": "/etc/web"}]);
+            if let Some(env) = spec["containers"][0]["env"].as_array_mut() {
+                env.push(json!({"name": "BEHAVIOUR_FILE", "value": "/etc/web/behaviour"}));
+            }
+        }
+        if !self.options.secret.is_empty() {
+            spec["containers"][0]["envFrom"] = json!([{"secretRef": {"name": format!("{}-secret", self.name)}}]);
+        }
+    }
+
+    /// The name of its ConfigMap.
+    #[must_use]
+    pub fn config_name(&self) -> String {
+        format!("{}-config", self.name)
+    }
+
+    /// The ConfigMaps of its namespace.
+    #[must_use]
+    pub fn config_maps(&self) -> Api<ConfigMap> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Edits one key of its ConfigMap, as `kubectl edit` does: nothing is rolled out for it.
+    pub async fn edit_config(&self, key: &str, value: &str) -> Result<()> {
+        let params = PatchParams { field_manager: Some("owner".to_owned()), ..PatchParams::default() };
+        let patch = json!({"data": {key: value}});
+        let name = self.config_name();
+        self.config_maps().patch(&name, &params, &Patch::Merge(&patch)).await.context("editing the ConfigMap")?;
+        Ok(())
+    }
+
+    async fn make_configuration(&self) -> Result<()> {
+        if !self.options.config.is_empty() {
+            let config = json!({"metadata": {"name": self.config_name()}, "data": self.options.config});
+            let config = serde_json::from_value(config)?;
+            self.config_maps().create(&PostParams::default(), &config).await.context("creating the ConfigMap")?;
+        }
+        if !self.options.secret.is_empty() {
+            let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+            let secret = json!({"metadata": {"name": format!("{}-secret", self.name)}, "stringData": self.options.secret});
+            secrets.create(&PostParams::default(), &serde_json::from_value(secret)?).await.context("creating the Secret")?;
+        }
+        Ok(())
     }
 
     /// The Service's manifest; it pins this tag where the options say so.
@@ -138,6 +195,7 @@ impl App {
 
     /// Creates the Deployment and the Service with this tag.
     pub async fn deploy(&self, tag: &str) -> Result<()> {
+        self.make_configuration().await?;
         let service = serde_json::from_value(self.service_manifest(tag))?;
         self.services().create(&PostParams::default(), &service).await.context("creating the Service")?;
         let deployment = serde_json::from_value(self.manifest(tag))?;

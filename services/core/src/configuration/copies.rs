@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn another_kind_of_the_same_name_is_left_alone() {
-        let template = json!({"spec": {"containers": [{"envFrom": [{"configMapRef": {"name": "web"}}, {"secretRef": {"name": "web"}}]}]}});
+        let template =
+            json!({"spec": {"containers": [{"envFrom": [{"configMapRef": {"name": "web"}}, {"secretRef": {"name": "web"}}]}]}});
         let copies = [((Kind::ConfigMap, "web".to_owned()), "copy".to_owned())].into();
         let from = &point_to_copies(&template, &copies)["spec"]["containers"][0]["envFrom"];
         assert_eq!(*from, json!([{"configMapRef": {"name": "copy"}}, {"secretRef": {"name": "web"}}]));

@@ -121,7 +121,8 @@ fn line_by_line(key: &str, before: &str, after: &str) -> Vec<String> {
 }
 
 fn shown(key: &str, value: &str) -> String {
-    let hidden = names_a_secret(key) || looks_assigned(value) || value.split_once(':').is_some_and(|(name, _)| names_a_secret(name));
+    let hidden =
+        names_a_secret(key) || looks_assigned(value) || value.split_once(':').is_some_and(|(name, _)| names_a_secret(name));
     if hidden { "(hidden)".to_owned() } else { cut(&value.trim_end().replace('\n', "⏎")) }
 }
 
@@ -163,7 +164,8 @@ mod tests {
         assert_eq!(secret("0").keys, None);
         let told = diff(&[secret("0123456789abcdef")], &[secret("fedcba9876543210")]);
         assert_eq!(told, ["~ Secret db: content 0123456789 → fedcba9876"]);
-        let from = config_map(&json!({"db_password": "hunter2", "url": "?token=hunter2", "app.yaml": "a: 1\npassword: hunter2\n"}));
+        let from =
+            config_map(&json!({"db_password": "hunter2", "url": "?token=hunter2", "app.yaml": "a: 1\npassword: hunter2\n"}));
         let to = config_map(&json!({"db_password": "hunter3", "url": "?token=hunter3", "app.yaml": "a: 1\npassword: hunter3\n"}));
         let told = diff(&[from], &[to]).join("\n");
         assert!(!told.contains("hunter") && told.contains("(hidden)"), "{told}");

@@ -44,8 +44,7 @@ pub fn recorded(reference: &Reference, read: Read<'_>, key: Option<&Key>) -> v1:
 pub fn version_id(template: &Value, configuration: &[v1::Configuration]) -> String {
     let hash = template::hash(&without_copies(template));
     let counts = |one: &&v1::Configuration| one.absent || !one.fingerprint.is_empty();
-    let mut counted: Vec<_> =
-        configuration.iter().filter(counts).map(|one| (&one.kind, &one.name, &one.fingerprint)).collect();
+    let mut counted: Vec<_> = configuration.iter().filter(counts).map(|one| (&one.kind, &one.name, &one.fingerprint)).collect();
     if counted.is_empty() {
         return hash;
     }
@@ -94,7 +93,11 @@ mod tests {
         assert_eq!(version_id(&template(), &unread), template::hash(&template()));
         assert_eq!(version_id(&template(), &[]), template::hash(&template()));
         let absent: Vec<_> = references(&template()).iter().map(|r| recorded(r, Read::Absent, None)).collect();
-        assert_ne!(version_id(&template(), &absent), version_id(&template(), &unread), "an optional object that comes is a change");
+        assert_ne!(
+            version_id(&template(), &absent),
+            version_id(&template(), &unread),
+            "an optional object that comes is a change"
+        );
     }
 
     #[test]

@@ -74,7 +74,8 @@ fn trouble(at: Timestamp, fact: &v1::VersionTroubled) -> Trouble {
 
 /// One that is told again, about the same incident, is the same trouble.
 fn remember(troubles: &mut Vec<Trouble>, trouble: Trouble) {
-    let same = |known: &Trouble| (&known.kind, &known.detail, &known.incident) == (&trouble.kind, &trouble.detail, &trouble.incident);
+    let same =
+        |known: &Trouble| (&known.kind, &known.detail, &known.incident) == (&trouble.kind, &trouble.detail, &trouble.incident);
     troubles.retain(|known| !same(known));
     troubles.push(trouble);
     let surplus = troubles.len().saturating_sub(TROUBLES);

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use contracts::v1::{self, Standing as Said};
 use contracts::time;
+use contracts::v1::{self, Standing as Said};
 use jiff::Timestamp;
 
 use super::known::{Known, Trouble};
@@ -21,9 +21,9 @@ const REMEMBERED: usize = 200;
 pub fn surplus(ledger: &Ledger, keep: usize, soak: Duration) -> BTreeSet<String> {
     let mut newest = ledger.newest_first();
     newest.retain(|known| !is_bare(known));
-    let target = newest.iter().find(|known| {
-        Some(known.id()) != ledger.current.as_deref() && matches!(known.standing(soak), Standing::Good(_))
-    });
+    let target = newest
+        .iter()
+        .find(|known| Some(known.id()) != ledger.current.as_deref() && matches!(known.standing(soak), Standing::Good(_)));
     let target = target.map(|known| known.id().to_owned());
     let needed = |known: &&&Known| {
         let id = Some(known.id());

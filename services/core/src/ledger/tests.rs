@@ -30,7 +30,8 @@ fn soaked(hash: &str, minutes: u64) -> LedgerFact {
 }
 
 fn troubled(hash: &str, detail: &str) -> LedgerFact {
-    v1::VersionTroubled { template_hash: hash.into(), kind: "alert".into(), detail: detail.into(), incident: String::new() }.into()
+    v1::VersionTroubled { template_hash: hash.into(), kind: "alert".into(), detail: detail.into(), incident: String::new() }
+        .into()
 }
 
 fn bad(hash: &str, incident: &str) -> LedgerFact {
@@ -163,7 +164,9 @@ fn any_fact() -> impl Strategy<Value = LedgerFact> {
         4 => soaked(&hash, number),
         5 => troubled(&hash, &number.to_string()),
         6 => bad(&hash, &format!("inc_{number}")),
-        _ => marked(&hash, [v1::Standing::Good, v1::Standing::Bad, v1::Standing::ByEvidence][usize::try_from(number % 3).unwrap()]),
+        _ => {
+            marked(&hash, [v1::Standing::Good, v1::Standing::Bad, v1::Standing::ByEvidence][usize::try_from(number % 3).unwrap()])
+        }
     })
 }
 

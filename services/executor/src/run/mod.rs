@@ -3,6 +3,7 @@
 //! Guarantees: what is to be done follows from the log and the cluster alone, so a second delivery, a second replica or a restart
 //! in the middle comes to the same end. Must not: keep anything between two messages that the log doesn't have.
 
+mod configuration;
 mod finish;
 mod observe;
 mod switch;

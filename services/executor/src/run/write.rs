@@ -9,7 +9,6 @@ use chassis::bus::HandleError;
 use contracts::subjects::{self, streams};
 use contracts::v1::{Plan, RollbackFailed, RollbackStarted, Superseded};
 use contracts::{FailureReason, HaltReason, LedgerFact};
-use lastgood_core::configuration::Kind as Held;
 use lastgood_core::incident::{Command, Phase, acting_until};
 use lastgood_core::template;
 use serde_json::Value;
@@ -211,23 +210,6 @@ impl Executor {
             Err(error @ ApiError::Refused { .. }) => self.refused(case, error.to_string()).await,
             Err(error) => Err(self.unreachable(case, error).await?),
         }
-    }
-
-    /// What has to come back with the version and can't, for people.
-    async fn lacks_configuration(&self, case: &mut Case) -> Result<Option<String>, HandleError> {
-        let mut lacks = Vec::new();
-        for one in plan_of(case).configuration.iter().filter(|one| one.restored) {
-            let Some(kind) = Held::parse(&one.kind) else {
-                lacks.push(format!("`{}` is no kind of configuration", one.kind));
-                continue;
-            };
-            match self.snapshots.keep(&case.subject.workload.namespace, kind, &one.name, &one.fingerprint).await {
-                Ok(kept) => lacks.extend(kept.lack().map(str::to_owned)),
-                Err(error @ ApiError::Refused { .. }) => lacks.push(format!("{kind} {}: {error}", one.name)),
-                Err(error) => return Err(self.unreachable(case, error).await?),
-            }
-        }
-        Ok((!lacks.is_empty()).then(|| lacks.join("; ")))
     }
 
     async fn write(&self, case: &mut Case, memory: &mut Memory, attempt: u32, live: &Value) -> Result<Next, HandleError> {

@@ -119,11 +119,10 @@ impl Snapshots {
         match self.cluster.create(api_kind(kind), namespace, &copy_of(kind, &live, copy, recorded)).await {
             Ok(_) => Ok(Kept::Made),
             // Another replica was faster.
-            Err(ApiError::Conflict(_)) => {
-                Ok(self.find(namespace, kind, copy, recorded).await?.unwrap_or_else(|| {
-                    Kept::Missed(format!("{kind} {copy} was there for a moment only"))
-                }))
-            }
+            Err(ApiError::Conflict(_)) => Ok(self
+                .find(namespace, kind, copy, recorded)
+                .await?
+                .unwrap_or_else(|| Kept::Missed(format!("{kind} {copy} was there for a moment only")))),
             Err(error) => Err(error),
         }
     }

@@ -67,12 +67,7 @@ impl Engine {
         Ok(restore(target, running, read))
     }
 
-    async fn live(
-        &self,
-        namespace: &str,
-        place: Place,
-        running: &[Seen],
-    ) -> Result<(Place, (Now, Option<Object>)), LookupError> {
+    async fn live(&self, namespace: &str, place: Place, running: &[Seen]) -> Result<(Place, (Now, Option<Object>)), LookupError> {
         let same = |seen: &&Seen| seen.reference.kind == place.0 && seen.reference.name == place.1;
         let seen = running.iter().find(same).and_then(|seen| Some((seen.now()?, seen.object.clone())));
         let read = match seen {

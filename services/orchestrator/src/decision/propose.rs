@@ -94,11 +94,7 @@ mod tests {
     }
 
     fn target() -> Box<Target> {
-        Box::new(Target {
-            version: version("one"),
-            evidence: "seen".into(),
-            ..Target::default()
-        })
+        Box::new(Target { version: version("one"), evidence: "seen".into(), ..Target::default() })
     }
 
     fn plan() -> (v1::Plan, String) {

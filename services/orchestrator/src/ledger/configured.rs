@@ -87,9 +87,8 @@ impl Referred {
     /// Whom an event of the watch concerns.
     fn note(&self, kind: Kind, event: &Event<PartialObjectMeta<DynamicObject>>) -> Vec<Key> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = |object: &PartialObjectMeta<DynamicObject>| {
-            (object.namespace().unwrap_or_default(), (kind, object.name_any()))
-        };
+        let place =
+            |object: &PartialObjectMeta<DynamicObject>| (object.namespace().unwrap_or_default(), (kind, object.name_any()));
         match event {
             Event::Apply(object) => state.tell(&place(object), object.resource_version()),
             Event::Delete(object) => state.tell(&place(object), None),
@@ -113,9 +112,8 @@ impl State {
     /// What was there before the list and is not in it.
     fn gone(&mut self, kind: Kind) -> Vec<Key> {
         let listed = std::mem::take(&mut self.listed);
-        let gone = |(object, entry): &(&Object, &mut Entry)| {
-            object.1.0 == kind && entry.version.is_some() && !listed.contains(*object)
-        };
+        let gone =
+            |(object, entry): &(&Object, &mut Entry)| object.1.0 == kind && entry.version.is_some() && !listed.contains(*object);
         let mut keys = BTreeSet::new();
         for (_, entry) in self.by_object.iter_mut().filter(|pair| gone(pair)) {
             entry.version = None;

@@ -131,7 +131,8 @@ fn owners_of(json: &[u8]) -> Vec<(String, String, Value)> {
 
 /// Versions that have a ReplicaSet and that the ledger doesn't know, oldest first. Nobody knows with which configuration they ran.
 fn found_besides(view: &LedgerView, deployment: &Object, current: &str, sets: &BTreeMap<String, &Object>) -> Vec<LedgerFact> {
-    let mut unknown: Vec<_> = sets.iter().filter(|(hash, _)| *hash != current && view.of_template(hash).next().is_none()).collect();
+    let mut unknown: Vec<_> =
+        sets.iter().filter(|(hash, _)| *hash != current && view.of_template(hash).next().is_none()).collect();
     unknown.sort_by_key(|(_, set)| set.revision());
     let observed = |(hash, set): (&String, &&Object)| {
         let template = set.template()?;

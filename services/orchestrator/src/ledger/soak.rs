@@ -94,7 +94,8 @@ pub fn prove(known: &Known, stand: &Stand, soak: Duration) -> Vec<LedgerFact> {
     if is_proved(known, soak) {
         return Vec::new();
     }
-    let begins = || v1::VersionAvailable { template_hash: template_hash.clone(), replicas: stand.replicas, restarts: stand.restarts };
+    let begins =
+        || v1::VersionAvailable { template_hash: template_hash.clone(), replicas: stand.replicas, restarts: stand.restarts };
     let Some(since) = known.clean_since else {
         // That it was fully available once is worth knowing in any case; a soak begins in quiet only.
         let first = known.version.fully_available_at.is_none();
@@ -108,7 +109,8 @@ pub fn prove(known: &Known, stand: &Stand, soak: Duration) -> Vec<LedgerFact> {
     if stand.restarts > known.clean_restarts {
         let detail = format!("its containers restarted {} times", stand.restarts.saturating_sub(known.clean_restarts));
         let kind = "restarts".to_owned();
-        let mut facts = vec![v1::VersionTroubled { template_hash: template_hash.clone(), kind, detail, incident: String::new() }.into()];
+        let mut facts =
+            vec![v1::VersionTroubled { template_hash: template_hash.clone(), kind, detail, incident: String::new() }.into()];
         if stand.available && stand.quiet {
             facts.push(begins().into());
         }
@@ -140,11 +142,8 @@ mod tests {
     }
 
     fn soaking() -> Known {
-        let version = v1::Version {
-            template_hash: "a".into(),
-            fully_available_at: Some(time::to_proto(at(0))),
-            ..v1::Version::default()
-        };
+        let version =
+            v1::Version { template_hash: "a".into(), fully_available_at: Some(time::to_proto(at(0))), ..v1::Version::default() };
         Known { version, clean_since: Some(at(0)), clean_restarts: 1, clean_replicas: 3, ..Known::default() }
     }
 

@@ -89,12 +89,7 @@ impl LedgerStore {
 
     /// Replaces the ledger that `view` is by what is kept of it without these versions. Cut off in between, what was to go is still there,
     /// and goes the next time.
-    pub async fn compact(
-        &self,
-        workload: &WorkloadRef,
-        view: &LedgerView,
-        without: &BTreeSet<String>,
-    ) -> Result<(), StoreError> {
+    pub async fn compact(&self, workload: &WorkloadRef, view: &LedgerView, without: &BTreeSet<String>) -> Result<(), StoreError> {
         let since = view.current_hash().and_then(|hash| view.current_since(hash));
         let facts: Vec<LedgerFact> = kept(&view.ledger, without, since).into_iter().map(LedgerFact::from).collect();
         let event =

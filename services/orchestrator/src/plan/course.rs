@@ -99,7 +99,8 @@ pub fn decide_course(inputs: &Inputs<'_>) -> Course {
     let current = current_version(inputs);
     let running = current.version.clone().unwrap_or_default();
     let changed_at = contracts::time::from_proto(current.changed_at.as_ref());
-    let step = if let Some((reason, detail)) = impossible(inputs).or_else(|| useless(inputs, &running.template_hash, changed_at)) {
+    let step = if let Some((reason, detail)) = impossible(inputs).or_else(|| useless(inputs, &running.template_hash, changed_at))
+    {
         Step::Halt(reason, detail)
     } else {
         match target(inputs, &running) {

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod archive;
+mod configuration;
 mod dead_letters;
 mod decisions;
 mod ledger;
