@@ -14,6 +14,8 @@ fn main() -> ExitCode {
         completed::a_second_alert_joins,
         completed::a_pinned_service_is_switched_without_a_gap,
         completed::the_owners_next_deploy_is_left_alone,
+        completed::the_good_version_before_an_unproved_one_comes_back,
+        completed::a_history_that_somebody_deleted_comes_back,
         configured::a_bad_config_map_edit_is_put_right,
         configured::image_and_config_map_go_back_together,
         halted::a_predecessor_that_never_proved_itself,

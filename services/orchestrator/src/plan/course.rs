@@ -8,7 +8,7 @@ use contracts::{HaltReason, v1};
 use jiff::{SignedDuration, Timestamp};
 use lastgood_core::configuration::restore::{Now, Rules, planned};
 use lastgood_core::configuration::{Place, id_of, version_id};
-use lastgood_core::ledger::{Choice, Known, describe};
+use lastgood_core::ledger::{Choice, Known, Standing, describe};
 use lastgood_core::template;
 
 use crate::brakes::{self, Mode};
@@ -240,10 +240,11 @@ fn changes_nothing(inputs: &Inputs<'_>, known: &Known) -> bool {
     same && !planned(&known.version.configuration, inputs.rules, now).iter().any(|one| one.restored)
 }
 
-/// The newest other ReplicaSet, for workloads that take the risk; never one that was rolled back from.
+/// The newest other ReplicaSet, for workloads that take the risk; never one that is known to be bad.
 fn newest_other(inputs: &Inputs<'_>, current: &str) -> Option<Target> {
     let of_template = |hash: &str| inputs.ledger.of_template(hash).collect::<Vec<_>>();
-    let refused = |hash: &str| of_template(hash).iter().any(|known| known.rolled_back_from.is_some());
+    let is_bad = |known: &Known| matches!(known.standing(inputs.settings.soak), Standing::Bad(_));
+    let refused = |hash: &str| of_template(hash).into_iter().any(is_bad);
     let sets = by_version(inputs.workload, inputs.sets);
     let others = sets.iter().filter(|(hash, _)| *hash != current && !refused(hash));
     let (hash, set) = others.max_by_key(|(_, set)| set.revision())?;
@@ -251,7 +252,7 @@ fn newest_other(inputs: &Inputs<'_>, current: &str) -> Option<Target> {
     let known = of_template(hash).into_iter().max_by_key(|known| known.last_current);
     Some(Target {
         version: version(hash, template, set),
-        evidence: format!("never seen healthy, but {}: \"true\" allows it; revision {}", brakes::ALLOW_UNKNOWN, set.revision()),
+        evidence: format!("not proved, but {}: \"true\" allows it; revision {}", brakes::ALLOW_UNKNOWN, set.revision()),
         template_json: template::normalise(template).to_string().into_bytes(),
         last_applied_template_json: known.map(|k| k.last_applied_template_json.clone()).unwrap_or_default(),
         managed_fields_json: known.map(|k| k.managed_fields_json.clone()).unwrap_or_default(),

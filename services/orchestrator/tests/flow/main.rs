@@ -6,6 +6,7 @@ mod configuration;
 mod dead_letters;
 mod decisions;
 mod ledger;
+mod soak;
 mod storm;
 mod timers;
 mod world;

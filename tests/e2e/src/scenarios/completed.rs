@@ -1,9 +1,10 @@
 //! Incidents that end well: the last good version is back, proved, and the alert has resolved.
 
-use anyhow::{Result, ensure};
-use contracts::Fact;
+use anyhow::{Context as _, Result, ensure};
 use contracts::v1::Outcome;
-use testbed::app::AppOptions;
+use contracts::{Fact, LedgerFact};
+use testbed::app::{App, AppOptions};
+use testbed::real_cluster::image;
 use testbed::world::World;
 
 use crate::expect::{self, ROLLOUT, SOON, break_with, closes, count, in_order, opens, proved, runs, serves};
@@ -148,4 +149,37 @@ pub async fn the_owners_next_deploy_is_left_alone(world: &World) -> Result<()> {
     serves(&app, "v3").await?;
     ensure!(world.journal.incidents(&app.namespace, &app.name).len() == 1, "a healthy deploy opens nothing");
     Ok(())
+}
+
+/// The version before the bad one never became ready: the one before that has proved itself, and is what comes back.
+pub async fn the_good_version_before_an_unproved_one_comes_back(world: &World) -> Result<()> {
+    let app = proved(world, "second", AppOptions::default()).await?;
+    break_with(&app, "v2-never-ready").await?;
+    let observed = |fact: &LedgerFact| matches!(fact, LedgerFact::VersionObserved(_));
+    world.journal.wait_ledger_count(&app.namespace, &app.name, "version_observed", ROLLOUT, 2, observed).await?;
+    break_with(&app, "v2-failing").await?;
+    raised_and_put_right(world, &app).await
+}
+
+/// Somebody deleted the ReplicaSets that an undo would need: the ledger knows what ran.
+pub async fn a_history_that_somebody_deleted_comes_back(world: &World) -> Result<()> {
+    let app = proved(world, "pruned", AppOptions::default()).await?;
+    break_with(&app, "v2-failing").await?;
+    let sets = world.kubectl(&["get", "replicasets", "-n", &app.namespace, "-o", "json"]).await?;
+    let sets: serde_json::Value = serde_json::from_str(&sets)?;
+    let runs_v1 = |set: &&serde_json::Value| set["spec"]["template"]["spec"]["containers"][0]["image"] == image("v1");
+    let old = sets["items"].as_array().into_iter().flatten().find(runs_v1).context("a ReplicaSet of v1")?;
+    let name = old["metadata"]["name"].as_str().unwrap_or_default();
+    world.kubectl(&["delete", "replicaset", name, "-n", &app.namespace]).await?;
+    raised_and_put_right(world, &app).await
+}
+
+async fn raised_and_put_right(world: &World, app: &App) -> Result<()> {
+    world.raise(app, "Errors").await?;
+    let incident = opens(world, app).await?;
+    world.journal.wait_fact(incident.incident, "mitigated", ROLLOUT).await?;
+    world.resolve(app, "Errors").await?;
+    closes(world, &incident, Outcome::Completed).await?;
+    runs(app, "v1").await?;
+    serves(app, "v1").await
 }

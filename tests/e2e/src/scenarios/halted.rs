@@ -29,11 +29,12 @@ pub async fn a_predecessor_that_never_proved_itself(world: &World) -> Result<()>
 pub async fn a_workload_that_did_not_opt_in(world: &World) -> Result<()> {
     let app = proved(world, "observed", AppOptions { mode: None, ..AppOptions::default() }).await?;
     break_with(&app, "v2-failing").await?;
-    let before = unchanging(&app).await?;
+    let (before, written) = (unchanging(&app).await?, writes(world, &app));
     world.raise(&app, "Errors").await?;
     let incident = halts(world, &app, "observe_mode").await?;
     closes(world, &incident, Outcome::Halted).await?;
     ensure!(unchanging(&app).await? == before, "observing changed the Deployment");
+    ensure!(writes(world, &app) == written, "observing wrote something: {:?}", writes(world, &app));
     let halted = world.journal.state(incident.incident).halted.context("halted")?;
     ensure!(halted.would_do.contains("v1"), "it says what it would do: {:?}", halted.would_do);
     ensure!(world.pages(&incident.incident.to_string()).is_empty(), "observing pages nobody");
@@ -111,6 +112,14 @@ pub async fn halts(world: &World, app: &App, reason: &str) -> Result<contracts::
     let halted = world.journal.state(incident.incident).halted.context("halted")?;
     ensure!(halted.reason == reason, "halted for {} ({}), not {reason}", halted.reason, halted.detail);
     Ok(incident)
+}
+
+/// What was written in the application's namespace through the API, dry runs included; nothing where the cluster keeps no journal for us.
+fn writes(world: &World, app: &App) -> Vec<String> {
+    let within = format!("/namespaces/{}/", app.namespace);
+    let journal = world.ground.simulated().map(testbed::sim::SimCluster::journal).unwrap_or_default();
+    let own = journal.into_iter().filter(|entry| entry.path.contains(&within));
+    own.map(|entry| format!("{} {} by {}", entry.method, entry.path, entry.user_agent)).collect()
 }
 
 async fn unchanging(app: &App) -> Result<(Option<i64>, Option<BTreeMap<String, String>>)> {
