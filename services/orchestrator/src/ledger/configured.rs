@@ -10,7 +10,7 @@ use futures::stream::{self, BoxStream, StreamExt, select_all};
 use kube::api::DynamicObject;
 use kube::core::{ApiResource, GroupVersionKind, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, metadata_watcher};
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use lastgood_core::configuration::{Kind, Place};
 
@@ -129,8 +129,8 @@ pub(super) fn changes<'a>(client: &Client, referred: &'a Referred, secrets: bool
     let kinds = Kind::ALL.into_iter().filter(|kind| secrets || *kind != Kind::Secret);
     let streams = kinds.map(|kind| {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind.name()));
-        let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-        let events = metadata_watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
+        let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client.clone(), &resource);
+        let events = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
         events
             .flat_map(move |event| {
                 let keys = match event {

@@ -89,8 +89,7 @@ impl LedgerView {
 }
 
 /// The id of the version that an attempt rolls back from.
-#[must_use]
-pub fn rolled_back_from(started: &RollbackStarted) -> &str {
+pub(super) fn rolled_back_from(started: &RollbackStarted) -> &str {
     if started.version.is_empty() { &started.template_hash } else { &started.version }
 }
 

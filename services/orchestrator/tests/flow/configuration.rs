@@ -58,7 +58,8 @@ impl World {
 
     /// Waits until what runs is recorded with this content, and whatever else is asked.
     async fn current(&self, name: &str, mode: &str, wanted: impl Fn(&Known) -> bool) -> anyhow::Result<(LedgerView, Known)> {
-        let found = until(&format!("{name} with {mode}"), DEADLINE, async || {
+        let what = format!("{name} with {mode}");
+        let found = until(&what, DEADLINE, async || {
             let view = self.engine.store.load(&self.workload(name)).await.map_err(|error| error.to_string())?;
             let known = view.current_hash().and_then(|id| view.known(id)).cloned().ok_or("nothing is recorded")?;
             let has = known.version.configuration.iter().any(|one| one.name == "settings" && one.fingerprint == of(mode));
