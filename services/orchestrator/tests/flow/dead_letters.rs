@@ -15,7 +15,7 @@ use orchestrator::dead_letters::command::{DONE, DeadLettersCommand, NO_SUCH_LETT
 use serde_json::{Value, json};
 use testbed::wait::until;
 
-use crate::world::{DEADLINE, World, auto, start};
+use crate::world::{DEADLINE, World, auto, start, unsoaked};
 
 /// Appends bytes that are no fact.
 async fn damage(world: &World, subject: &IncidentSubject, event_type: &str) -> anyhow::Result<u64> {

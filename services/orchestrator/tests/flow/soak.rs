@@ -23,7 +23,8 @@ fn soaking() -> Settings {
 /// Waits until the current version of a workload has this standing.
 async fn stands(world: &World, name: &str, word: &str) -> anyhow::Result<LedgerView> {
     let hash = world.hash(name).await?;
-    let view = until(&format!("{name} to be {word}"), DEADLINE, async || {
+    let what = format!("{name} to be {word}");
+    let view = until(&what, DEADLINE, async || {
         let view = world.engine.store.load(&world.workload(name)).await.map_err(|error| error.to_string())?;
         let standing = view.known(&hash).map(|known| known.standing(SOAK)).ok_or("not seen yet")?;
         if standing.word() == word { Ok(view) } else { Err(format!("{standing:?}")) }

@@ -161,7 +161,8 @@ impl System {
 
     /// The orchestrator's own course, as commands.
     fn course(&self, world: &World, incident: u8, workload: Workload, ledger: LedgerId) -> CourseId {
-        let settings = Settings { window: std::time::Duration::from_hours(48), soak: std::time::Duration::ZERO, ..Settings::default() };
+        let settings =
+            Settings { window: std::time::Duration::from_hours(48), soak: std::time::Duration::ZERO, ..Settings::default() };
         let last = world.log.incidents.iter().take(usize::from(incident)).enumerate();
         let rollbacks = last.filter_map(|(index, fold)| {
             let before = self.book.fold(*fold);
