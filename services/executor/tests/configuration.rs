@@ -35,7 +35,8 @@ fn recorded(kind: Held, name: &str, data: &Value) -> v1::Configuration {
 impl World {
     async fn make(&self, kind: Kind, name: &str, data: &Value) {
         let names = if kind == Kind::Secret { "Secret" } else { "ConfigMap" };
-        let object = json!({"apiVersion": "v1", "kind": names, "metadata": {"name": name, "namespace": self.namespace}, "data": data});
+        let object =
+            json!({"apiVersion": "v1", "kind": names, "metadata": {"name": name, "namespace": self.namespace}, "data": data});
         self.cluster.create(kind, &self.namespace, &object).await.unwrap();
     }
 
@@ -113,7 +114,8 @@ fn configured(namespace: &str, version: &str) -> Value {
     let spec = &mut object["spec"]["template"]["spec"];
     spec["volumes"] = json!([{"name": "settings", "configMap": {"name": "settings"}}]);
     spec["containers"][0]["volumeMounts"] = json!([{"name": "settings", "mountPath": "/etc/web"}]);
-    spec["containers"][0]["env"] = json!([{"name": "MODE", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "mode"}}}]);
+    spec["containers"][0]["env"] =
+        json!([{"name": "MODE", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "mode"}}}]);
     object
 }
 
@@ -191,7 +193,8 @@ async fn a_copy_that_somebody_made_something_else_of_is_not_used() {
     let name = copy_name("settings", &of(Held::ConfigMap, &old)).unwrap();
     world.make(Kind::ConfigMap, "settings", &old).await;
     world.make(Kind::ConfigMap, &name, &json!({"mode": "forged"})).await;
-    let kept = world.snapshots(None).keep(&world.namespace, Held::ConfigMap, "settings", &of(Held::ConfigMap, &old)).await.unwrap();
+    let kept =
+        world.snapshots(None).keep(&world.namespace, Held::ConfigMap, "settings", &of(Held::ConfigMap, &old)).await.unwrap();
     assert!(kept.lack().is_some_and(|why| why.contains("holds something else")), "{kept:?}");
     assert_eq!(world.config_map(&name).await.unwrap()["data"], json!({"mode": "forged"}), "and is left alone");
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chassis::bus::ReadError;
-use chassis::{Bus, Clock, Lifecycle};
+use chassis::{Bus, Lifecycle};
 use contracts::subjects::{self, streams};
 use contracts::{DecodeError, LedgerFact, v1};
 use jiff::{SignedDuration, Timestamp};

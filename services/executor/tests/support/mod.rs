@@ -301,7 +301,8 @@ pub(crate) fn through_copy(plan: &mut v1::Plan, data: &Value) -> String {
         plan.last_applied_template_json = pointed(&plan.last_applied_template_json).to_string().into_bytes();
     }
     let (kind, name) = ("ConfigMap".to_owned(), "settings".to_owned());
-    plan.configuration = vec![v1::PlannedConfiguration { kind, name, fingerprint, copy: copy.clone(), restored: true, ..Default::default() }];
+    plan.configuration =
+        vec![v1::PlannedConfiguration { kind, name, fingerprint, copy: copy.clone(), restored: true, ..Default::default() }];
     copy
 }
 

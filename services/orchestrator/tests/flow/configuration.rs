@@ -30,7 +30,8 @@ impl World {
     /// A Deployment that has the ConfigMap `settings` as a volume, or in its variables.
     async fn configured(&self, name: &str, in_variables: bool) -> anyhow::Result<()> {
         self.make_config_map("settings", "old").await?;
-        let mut spec = json!({"terminationGracePeriodSeconds": 0, "containers": [{"name": "web", "image": "docker.io/local/web:v1"}]});
+        let mut spec =
+            json!({"terminationGracePeriodSeconds": 0, "containers": [{"name": "web", "image": "docker.io/local/web:v1"}]});
         if in_variables {
             spec["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "settings"}}]);
         } else {
@@ -84,7 +85,14 @@ async fn an_edit_without_a_rollout_is_a_version_of_its_own() -> anyhow::Result<(
     let (view, two) = world.current("web", "new", available).await?;
     assert_eq!(two.version.template_hash, one.version.template_hash, "nothing was rolled out");
     assert_ne!(two.version.id, one.version.id);
-    assert!(view.current_since(&two.version.id) > view.ledger.versions[&one.version.id].version.first_seen.as_ref().and_then(|at| contracts::time::from_proto(Some(at))));
+    assert!(
+        view.current_since(&two.version.id)
+            > view.ledger.versions[&one.version.id]
+                .version
+                .first_seen
+                .as_ref()
+                .and_then(|at| contracts::time::from_proto(Some(at)))
+    );
     world.edit("old").await?;
     let (view, again) = world.current("web", "old", available).await?;
     assert_eq!((again.version.id, view.ledger.versions.len()), (one.version.id, 2));

@@ -130,7 +130,8 @@ mod tests {
     fn what_is_immutable_stays() {
         let kinds = kinds::built_in();
         let kind = kinds.iter().find(|k| k.plural == "configmaps").expect("built in");
-        let object = |immutable: bool, value: &str| json!({"metadata": {"name": "web"}, "immutable": immutable, "data": {"k": value}});
+        let object =
+            |immutable: bool, value: &str| json!({"metadata": {"name": "web"}, "immutable": immutable, "data": {"k": value}});
         assert!(check(kind, Some(&object(false, "a")), &object(true, "b")).is_ok());
         assert!(check(kind, Some(&object(true, "a")), &object(true, "a")).is_ok());
         let refusal = check(kind, Some(&object(true, "a")), &object(true, "b")).expect_err("immutable");

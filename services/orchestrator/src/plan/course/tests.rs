@@ -218,7 +218,8 @@ fn edited(with: bool) -> Case {
         let template = template("web:v2");
         let id = version_id(&template, &configuration);
         let images = template::images(&template);
-        let version = v1::Version { template_hash: hash("web:v2"), id: id.clone(), configuration, images, ..v1::Version::default() };
+        let version =
+            v1::Version { template_hash: hash("web:v2"), id: id.clone(), configuration, images, ..v1::Version::default() };
         let template_json = template.to_string().into_bytes();
         let observed = v1::VersionObserved { version: Some(version), template_json, ..v1::VersionObserved::default() };
         let available = v1::VersionAvailable { template_hash: id, replicas: 2, restarts: 0 };
