@@ -90,7 +90,7 @@ pub fn due(known: &Known, soak: Duration) -> Option<Timestamp> {
 /// What this look adds about how the current version stands.
 #[must_use]
 pub fn prove(known: &Known, stand: &Stand, soak: Duration) -> Vec<LedgerFact> {
-    let template_hash = known.version.template_hash.clone();
+    let template_hash = known.id().to_owned();
     if is_proved(known, soak) {
         return Vec::new();
     }
