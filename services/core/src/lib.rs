@@ -1,8 +1,8 @@
 //! The functional core: what lastgood decides, as pure values in and pure values out.
 //!
 //! Holds the incident's state machine (`incident`), what is known of versions (`ledger`), the identity of a pod template
-//! (`template`), the configuration that it refers to (`configuration`) and the readable difference of two of them (`plan`). Guarantees:
-//! total functions, no panics on any log.
+//! (`template`), the configuration that it refers to (`configuration`), the readable difference of two of them (`plan`), what facts say to
+//! people (`words`) and how that is written for a terminal (`text`). Guarantees: total functions, no panics on any log.
 //! Must not: know tokio, a network, a clock or random numbers; its Cargo.toml has none of them.
 
 pub mod configuration;
@@ -11,3 +11,5 @@ pub mod ledger;
 pub mod plan;
 pub mod policy;
 pub mod template;
+pub mod text;
+pub mod words;

@@ -8,20 +8,10 @@ use std::time::Duration;
 use contracts::v1::{self, Audience, Outcome, Urgency};
 use contracts::{Fact, IncidentSubject, time};
 use jiff::Timestamp;
+use lastgood_core::words::{self, Mark, images};
 
 /// How long the executor waits for the chat thread where the opening fact doesn't say.
 const ANNOUNCE: Duration = Duration::from_secs(3);
-
-/// How a step of the workflow ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
-    /// As it should.
-    Done,
-    /// Not as it should.
-    Failed,
-    /// Nothing to be proud or ashamed of: a note.
-    Note,
-}
 
 /// One line of the chat's list of steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,10 +165,10 @@ impl Story {
     #[must_use]
     pub fn then(mut self, sequence: u64, at: Timestamp, fact: &Fact) -> Self {
         self.last_sequence = self.last_sequence.max(sequence);
-        if let Some((mark, text)) = crate::steps::step(fact) {
+        if let Some((mark, text)) = words::step(fact) {
             self.steps.push(Step { at, mark, text });
         }
-        if let Some(phase) = crate::steps::phase(fact) {
+        if let Some(phase) = words::phase(fact) {
             self.phase = phase;
         }
         match fact {
@@ -316,14 +306,4 @@ fn request(sequence: u64, at: Timestamp, fact: &v1::NotificationRequested) -> Re
         summary: fact.summary.clone(),
         runbook: fact.runbook.clone(),
     }
-}
-
-/// A version's images in one line; its hash where it has none.
-#[must_use]
-pub fn images(version: Option<&v1::Version>) -> String {
-    let Some(version) = version else { return String::new() };
-    if version.images.is_empty() {
-        return version.template_hash.chars().take(12).collect();
-    }
-    version.images.iter().map(|image| image.image.as_str()).collect::<Vec<_>>().join(", ")
 }

@@ -18,7 +18,7 @@ use orchestrator::archive::{self, Archive};
 use orchestrator::cluster::LiveCluster;
 use orchestrator::config::Config;
 use orchestrator::correlate::Rules;
-use orchestrator::dead_letters::command::DeadLettersCommand;
+use orchestrator::dead_letters::command::{DeadLettersCommand, Output};
 use orchestrator::decision::Engine;
 use orchestrator::ledger::LedgerStore;
 use orchestrator::{dead_letters, ledger, pause, wiring};
@@ -62,6 +62,9 @@ enum Subcommands {
     /// What no service could process: list it, look at it, deliver it again. Exits with 0 when done, 1 when something could not be
     /// done, 3 when there is no such dead letter.
     DeadLetters {
+        /// How to print.
+        #[arg(long, short, value_enum, global = true, default_value_t = Output::Text)]
+        output: Output,
         #[command(subcommand)]
         command: DeadLettersCommand,
     },
@@ -80,7 +83,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Subcommands::Pause { reason, who } => switch(&config, true, reason, who).await,
         Subcommands::Archived { incident } => archived(&config, incident).await,
         Subcommands::Resume { reason, who } => switch(&config, false, reason, who).await,
-        Subcommands::DeadLetters { command } => dead_letters(&config, &command).await,
+        Subcommands::DeadLetters { output, command } => dead_letters(&config, &command, output).await,
     }
 }
 
@@ -103,8 +106,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     Ok(service.run().await)
 }
 
-async fn dead_letters(config: &Config, command: &DeadLettersCommand) -> anyhow::Result<ExitCode> {
-    let answer = dead_letters::command::run(&connect(config).await?, command).await?;
+async fn dead_letters(config: &Config, command: &DeadLettersCommand, output: Output) -> anyhow::Result<ExitCode> {
+    let answer = dead_letters::command::run(&connect(config).await?, command, output).await?;
     println!("{}", answer.text);
     Ok(ExitCode::from(answer.code))
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use contracts::v1;
 
 use super::{Kind, Place, copy_name};
-use crate::policy::{Effective, RestoreConfigMaps};
+use crate::policy::{Effective, Mode, RestoreConfigMaps};
 
 /// What the policy says of configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,11 +17,14 @@ pub struct Rules {
     pub config_maps: RestoreConfigMaps,
     /// Whether Secrets that have changed do.
     pub secrets: bool,
+    /// Whether anything may be written for it: where lastgood only observes, no copies are made either.
+    pub keep: bool,
 }
 
 impl From<&Effective> for Rules {
     fn from(policy: &Effective) -> Self {
-        Self { config_maps: policy.restore_config_maps, secrets: policy.restore_secrets }
+        let keep = policy.mode != Mode::Observe;
+        Self { config_maps: policy.restore_config_maps, secrets: policy.restore_secrets, keep }
     }
 }
 
@@ -29,7 +32,7 @@ impl Rules {
     /// Whether copies of this kind are kept, so that it can come back.
     #[must_use]
     pub fn keeps(self, kind: Kind) -> bool {
-        self.of(kind) != RestoreConfigMaps::Never
+        self.keep && self.of(kind) != RestoreConfigMaps::Never
     }
 
     fn of(self, kind: Kind) -> RestoreConfigMaps {
@@ -123,25 +126,26 @@ mod tests {
             (RestoreConfigMaps::Always, &same, true),
             (RestoreConfigMaps::Never, &other, false),
         ] {
-            let rules = Rules { config_maps, secrets: false };
+            let rules = Rules { config_maps, secrets: false, keep: true };
             assert_eq!(restored(Kind::ConfigMap, rules, now).0, comes, "{config_maps:?} {now:?}");
         }
     }
 
     #[test]
     fn a_rotated_secret_does_not_come_back_and_it_is_said() {
-        let rules = Rules::from(&Effective::default());
+        let rules = Rules::from(&Effective { mode: Mode::Auto, ..Effective::default() });
         let (comes, note) = restored(Kind::Secret, rules, &Now::Has("another".into()));
         assert!(!comes && note.contains("Secret web has changed since"), "{note}");
         assert_eq!(restored(Kind::Secret, rules, &Now::Has(FINGERPRINT.into())), (false, String::new()));
         assert!(!rules.keeps(Kind::Secret) && rules.keeps(Kind::ConfigMap));
+        assert!(!Rules::from(&Effective::default()).keeps(Kind::ConfigMap), "who only observes writes no copy");
         let asked = Rules { secrets: true, ..rules };
         assert!(asked.keeps(Kind::Secret) && restored(Kind::Secret, asked, &Now::Has("another".into())).0);
     }
 
     #[test]
     fn what_was_not_recorded_can_not_come_back() {
-        let rules = Rules { config_maps: RestoreConfigMaps::Always, secrets: true };
+        let rules = Rules { config_maps: RestoreConfigMaps::Always, secrets: true, keep: true };
         let all = planned(&[one(Kind::Secret, "", false), one(Kind::ConfigMap, "", true)], rules, |_| Now::Has("x".into()));
         assert!(all.iter().all(|one| !one.restored));
         assert!(all[1].note.contains("was not there then"), "{all:?}");
@@ -150,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_what_the_template_is_pointed_to() {
-        let rules = Rules { config_maps: RestoreConfigMaps::Always, secrets: false };
+        let rules = Rules { config_maps: RestoreConfigMaps::Always, secrets: false, keep: true };
         let all = planned(&[one(Kind::ConfigMap, FINGERPRINT, false)], rules, |_| Now::Absent);
         let expected = [((Kind::ConfigMap, "web".to_owned()), "web-lastgood-0123456789".to_owned())];
         assert_eq!(copies(&all), expected.into());

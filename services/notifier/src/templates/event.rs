@@ -5,10 +5,10 @@
 
 use contracts::codes::outcome_name;
 use contracts::v1::{Outcome, Urgency};
+use lastgood_core::words::audience_code;
 use serde_json::{Value, json};
 
 use crate::channels::Notice;
-use crate::steps::audience_code;
 use crate::templates::Links;
 use crate::text::paragraph;
 

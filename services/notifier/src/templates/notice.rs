@@ -3,9 +3,9 @@
 //! Guarantees: names the reason, the workload and the page; one that comes instead of a page says so. Must not: send.
 
 use contracts::v1::{Audience, Urgency};
+use lastgood_core::words::{audience_name, words};
 
 use crate::channels::Notice;
-use crate::steps::{audience_name, words};
 use crate::templates::{ChatMessage, Links};
 use crate::text::inline;
 

@@ -4,10 +4,10 @@
 //! routing key; the channel adds it.
 
 use contracts::v1::Urgency;
+use lastgood_core::words::audience_code;
 use serde_json::{Value, json};
 
 use crate::channels::Notice;
-use crate::steps::audience_code;
 use crate::story::Story;
 use crate::templates::Links;
 use crate::text::{cut, cut_front, line, lines, paragraph};

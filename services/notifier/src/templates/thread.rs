@@ -5,9 +5,9 @@
 
 use contracts::codes::outcome_name;
 use contracts::v1::Outcome;
+use lastgood_core::words::{Mark, words};
 
-use crate::steps::words;
-use crate::story::{Mark, Story};
+use crate::story::Story;
 use crate::templates::{ChatMessage, Links};
 use crate::text::{after, inline};
 

@@ -9,6 +9,7 @@ use contracts::v1;
 use jiff::Timestamp;
 use lastgood_core::configuration::restore::{Now, Rules};
 use lastgood_core::configuration::{self as config, Key, Read, Reference, original_name, references};
+use lastgood_core::policy::RestoreConfigMaps;
 use serde_json::Value;
 
 use crate::cluster::{Kind, Lookup, LookupError, Object};
@@ -73,7 +74,7 @@ impl Reader {
     /// One object by its name.
     pub async fn named(&self, namespace: &str, kind: config::Kind, name: &str) -> Result<(Now, Option<Object>), LookupError> {
         let reference = Reference { kind, name: name.to_owned(), optional: true, at_start: false };
-        let rules = Rules { config_maps: lastgood_core::policy::RestoreConfigMaps::Never, secrets: false };
+        let rules = Rules { config_maps: RestoreConfigMaps::Never, secrets: false, keep: false };
         let seen = self.see(namespace, reference, rules).await?;
         Ok((now(&seen.recorded), seen.object))
     }
@@ -116,7 +117,7 @@ fn written_at(object: &Object) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use lastgood_core::policy::Effective;
+    use lastgood_core::policy::{Effective, Mode};
     use serde_json::json;
 
     use super::*;
@@ -140,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_there_what_is_not_and_what_is_not_read_are_told_apart() {
-        let rules = Rules::from(&Effective::default());
+        let rules = Rules::from(&Effective { mode: Mode::Auto, ..Effective::default() });
         let seen = Reader::new(cluster(), None).running("shop", &template(), rules).await.unwrap();
         let told: Vec<_> = seen.iter().map(|one| (one.reference.name.as_str(), one.now().unwrap())).collect();
         assert_eq!(told[0], ("maybe", Now::Absent));

@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use lastgood_core::configuration::restore::Rules as ConfigurationRules;
 use lastgood_core::configuration::{Key, version_id};
 use lastgood_core::incident::Command;
-use lastgood_core::policy::Effective;
+use lastgood_core::policy::{Effective, Mode};
 
 use crate::brakes;
 use crate::cluster::{Kind, Lookup, LookupError, Object, Selector};
@@ -106,7 +106,10 @@ impl Engine {
     #[must_use]
     pub fn terms(&self) -> Terms {
         let settings = Arc::clone(&self.settings);
-        Arc::new(move |_| Effective { soak: settings.soak, keep_versions: settings.keep_versions, ..Effective::default() })
+        Arc::new(move |workload| {
+            let mode = if brakes::mode(workload) == brakes::Mode::Auto { Mode::Auto } else { Mode::Observe };
+            Effective { mode, soak: settings.soak, keep_versions: settings.keep_versions, ..Effective::default() }
+        })
     }
 
     /// A workload of this cluster.

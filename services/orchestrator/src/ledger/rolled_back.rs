@@ -17,7 +17,7 @@ use super::view::rolled_back_from;
 const TRIES: u64 = 4;
 
 /// The events that it hears.
-pub const HEARS: [&str; 2] = ["rollback_started", "anomaly_detected"];
+pub const HEARS: [&str; 2] = ["rollback_started", "current_version_identified"];
 
 /// The handler of [`HEARS`].
 pub struct RolledBack {
@@ -33,7 +33,9 @@ impl Handler for RolledBack {
         let (subject, fact) = delivery.fact()?;
         let started = match fact {
             Fact::RollbackStarted(started) => started,
-            Fact::AnomalyDetected(opened) => return self.store.note_alert(delivery, &opened).await,
+            Fact::CurrentVersionIdentified(identified) => {
+                return self.store.note_alert(&self.incidents, delivery, &identified).await;
+            }
             _ => return Ok(()),
         };
         let view = self.store.load(&subject.workload).await?;

@@ -318,6 +318,8 @@ fn digest(deployment: &Object) -> u64 {
     for (manager, operation, fields) in deployment.at("/metadata/managedFields").map(template_owners).unwrap_or_default() {
         (manager, operation, fields.to_string()).hash(&mut hasher);
     }
+    // Whoever opts in has copies of the configuration kept from then on.
+    deployment.annotation(crate::brakes::MODE).hash(&mut hasher);
     is_available(deployment).hash(&mut hasher);
     (deployment.number("/status/observedGeneration") >= deployment.generation()).hash(&mut hasher);
     // A resumed rollout makes its ReplicaSet later than the template says.

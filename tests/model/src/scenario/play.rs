@@ -109,8 +109,8 @@ pub async fn replay(world: &Shared) -> Result<usize, String> {
         return Ok(0);
     }
     world.record(What::Replayed(letters.iter().map(|entry| (entry.letter.stream.clone(), entry.letter.sequence)).collect()));
-    let all = DeadLettersCommand::Replay { sequence: None, all: true, consumer: None, output: Output::Text };
-    let answer = dead_letters::command::run(&bus, &all).await.map_err(|error| error.to_string())?;
+    let all = DeadLettersCommand::Replay { sequence: None, all: true, consumer: None };
+    let answer = dead_letters::command::run(&bus, &all, Output::Text).await.map_err(|error| error.to_string())?;
     if answer.code == dead_letters::command::DONE { Ok(letters.len()) } else { Err(answer.text) }
 }
 

@@ -251,7 +251,7 @@ fn an_edit_that_the_ledger_has_not_seen_yet_happened_when_it_was_written() {
 
 #[test]
 fn what_does_not_come_back_is_no_reason_to_write_the_same_again() {
-    let rules = Rules { config_maps: RestoreConfigMaps::Never, secrets: false };
+    let rules = Rules { config_maps: RestoreConfigMaps::Never, secrets: false, keep: true };
     let Step::Missing(considered) = course(&Case { rules, ..edited(true) }).step else { panic!() };
     assert!(considered[0].contains(SAME_TEMPLATE), "{considered:?}");
 }

@@ -1,12 +1,22 @@
-//! One line for each fact that people want to see, and one word for the phase it brings the incident into.
+//! What facts say to people, for whoever tells of an incident (chat, pages, the command line): one line for each fact that people want to see,
+//! one word for the phase it brings the incident into, and the names of things.
 //!
-//! Guarantees: pure; the text is unescaped (templates escape). Must not: know of channels.
+//! Guarantees: pure; the text is unescaped (who shows it escapes it for where it is shown). Must not: know of channels or terminals.
 
 use contracts::Fact;
 use contracts::codes::outcome_name;
 use contracts::v1::{self, Action, Audience, Outcome, Verdict};
 
-use crate::story::{Mark, images};
+/// How a step of the workflow ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// As it should.
+    Done,
+    /// Not as it should.
+    Failed,
+    /// Nothing to be proud or ashamed of: a note.
+    Note,
+}
 
 /// How the fact shows in the list of steps; `None` for those that would only be noise there.
 #[must_use]
@@ -125,4 +135,14 @@ pub const fn audience_code(audience: Audience) -> &'static str {
         Audience::TeamLead => "team_lead",
         Audience::OnCall | Audience::Unspecified => "on_call",
     }
+}
+
+/// A version's images in one line; its hash where it has none.
+#[must_use]
+pub fn images(version: Option<&v1::Version>) -> String {
+    let Some(version) = version else { return String::new() };
+    if version.images.is_empty() {
+        return version.template_hash.chars().take(12).collect();
+    }
+    version.images.iter().map(|image| image.image.as_str()).collect::<Vec<_>>().join(", ")
 }
