@@ -122,7 +122,7 @@ pub(crate) mod tests {
 
     /// A version of one container.
     pub(crate) fn version(hash: &str, image: &str) -> Version {
-        let images = vec![ContainerImage { container: "web".into(), image: image.into() }];
+        let images = vec![ContainerImage { container: "web".into(), image: image.into(), ..ContainerImage::default() }];
         let version = v1::Version { template_hash: hash.into(), images: images.clone(), ..v1::Version::default() };
         let known = Known { version, ..Known::default() };
         let standing = known.standing(Duration::from_mins(10));
