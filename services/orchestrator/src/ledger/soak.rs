@@ -61,7 +61,8 @@ pub fn took_up(known: &Known, since: Option<Timestamp>, pods: &[Object]) -> bool
         at.and_then(|at| at.parse::<Timestamp>().ok()).is_some_and(|at| at >= since)
     };
     let statuses = |pod: &Object| pod.at("/status/containerStatuses").and_then(Value::as_array).cloned().unwrap_or_default();
-    !pods.is_empty() && pods.iter().flat_map(statuses).all(|status| started(&status))
+    let mut staying = pods.iter().filter(|pod| !pod.is_terminating()).peekable();
+    staying.peek().is_some() && staying.flat_map(statuses).all(|status| started(&status))
 }
 
 /// Restarts of all containers of these pods.
