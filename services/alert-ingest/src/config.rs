@@ -123,6 +123,10 @@ pub struct Detector {
     /// How long a container that was restarted must run before its crashes count as over.
     #[serde(with = "duration")]
     pub settle: Duration,
+    /// How long a pod of a StatefulSet's or DaemonSet's new version may take to get ready; a Deployment has a deadline of its own
+    /// (`progressDeadlineSeconds`).
+    #[serde(with = "duration")]
+    pub progress: Duration,
     /// How often an alert that goes on is told again, as Alertmanager's `repeat_interval`.
     #[serde(with = "duration")]
     pub repeat: Duration,
@@ -136,6 +140,7 @@ impl Default for Detector {
             enabled: true,
             grace: Duration::from_secs(10),
             settle: Duration::from_secs(30),
+            progress: Duration::from_mins(10),
             repeat: Duration::from_mins(5),
             namespaces: Vec::new(),
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use orchestrator::dead_letters::command::Output;
 
-use crate::commands::{completions, dead_letters, diff, history, incidents, mark, pause, show};
+use crate::commands::{answer, completions, dead_letters, diff, history, incidents, mark, pause, policy, rollback, show};
 use crate::exit;
 
 /// How kubectl finds the plugin: on the PATH, by this name.
@@ -31,6 +31,7 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The configuration file of the services, `.toml`, `.yaml` or `.yml`.
     #[arg(long, value_name = "FILE", env = "LASTGOOD_CONFIG", global = true)]
@@ -66,7 +67,15 @@ pub enum Command {
     Diff(diff::Args),
     /// Say what a version is, whatever the evidence says: `good`, `bad`, or `clear` to take that back.
     Mark(mark::Args),
-    /// Stop all automatic action in the cluster.
+    /// Ask for a rollback: to a version of the ledger, or to the newest good one. Neither mode nor budgets hold it back; a pause does.
+    Rollback(rollback::Args),
+    /// Say yes to the rollback that an incident plans and waits with.
+    Approve(answer::Args),
+    /// Say no to it: nothing is rolled back.
+    Decline(answer::Args),
+    /// Take an incident over: nothing is rolled back, a person sees to it.
+    Hold(answer::Args),
+    /// Stop all automatic action, in the cluster or in one namespace.
     Pause(pause::PauseArgs),
     /// Let automatic action go on.
     Resume(pause::ResumeArgs),
@@ -76,6 +85,8 @@ pub enum Command {
     Show(show::Args),
     /// What no service could process: list it, look at it, deliver it again.
     DeadLetters(dead_letters::Args),
+    /// What is wrong with a file of policies, and what it would govern.
+    Policy(policy::Args),
     /// The script that completes this program's commands in a shell.
     Completions(completions::Args),
 }
@@ -140,6 +151,10 @@ mod tests {
             "lastgood mark good deploy/web abcd1234",
             "lastgood mark splendid deploy/web abcd1234 --reason x",
             "lastgood pause",
+            "lastgood pause -n Shop! --reason x",
+            "lastgood rollback deploy/web",
+            "lastgood approve inc_7",
+            "lastgood policy check",
             "lastgood show inc_7",
             "lastgood show inc_0000000000000000000000000000002a --for 1h",
             "lastgood dead-letters replay",

@@ -6,6 +6,8 @@ use chassis::bus::{AppendError, ConnectError, ReadError};
 use chassis::config::ConfigError;
 use orchestrator::archive::ArchiveError;
 use orchestrator::ledger::StoreError;
+use orchestrator::person::PersonError;
+use orchestrator::policy::check::CheckError;
 use serde_json::Value;
 
 /// What was asked for is done, or was so already.
@@ -70,6 +72,18 @@ pub enum Failure {
     /// A ledger can't be used.
     #[error("the ledger can't be used")]
     Ledger(#[from] StoreError),
+    /// A person does not get what they ask for.
+    #[error(transparent)]
+    Person(PersonError),
+    /// A policy file can't be checked.
+    #[error(transparent)]
+    Policy(#[from] CheckError),
+    /// A file can't be read.
+    #[error("{0} can't be read")]
+    File(String, #[source] std::io::Error),
+    /// The cluster can't be reached.
+    #[error("the cluster can't be reached; leave it out with --offline")]
+    Cluster(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The archive can't be read.
     #[error("the archive can't be read")]
     Archive(#[from] ArchiveError),
@@ -79,6 +93,16 @@ pub enum Failure {
     /// Standard output is gone.
     #[error("can't write to standard output")]
     Output(#[from] std::io::Error),
+}
+
+impl From<PersonError> for Failure {
+    fn from(error: PersonError) -> Self {
+        match error {
+            PersonError::Unknown(_) => Self::NoSuch(error.to_string()),
+            PersonError::Missing(_) => Self::Usage(error.to_string()),
+            other => Self::Person(other),
+        }
+    }
 }
 
 impl Failure {

@@ -46,9 +46,15 @@ pub async fn run(arguments: Vec<OsString>) -> ExitCode {
             (Ok(()), failure.code())
         }
     };
-    // Whoever reads has closed the pipe: `lastgood history … | head`.
-    let done = printed.is_ok() || printed.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
-    ExitCode::from(if done { code } else { exit::FAILED })
+    ExitCode::from(match printed {
+        // Whoever reads has closed the pipe: `lastgood history … | head`.
+        Err(gone) if gone.kind() != io::ErrorKind::BrokenPipe => {
+            let failure = Failure::Output(gone);
+            complain(&failure, output);
+            failure.code()
+        }
+        _ => code,
+    })
 }
 
 async fn asked(cli: Cli) -> Result<Answer, Failure> {

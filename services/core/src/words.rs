@@ -3,9 +3,15 @@
 //!
 //! Guarantees: pure; the text is unescaped (who shows it escapes it for where it is shown). Must not: know of channels or terminals.
 
+use std::time::Duration;
+
 use contracts::Fact;
 use contracts::codes::outcome_name;
+use contracts::time::duration_from_proto;
 use contracts::v1::{self, Action, Audience, Outcome, Verdict};
+use jiff::SignedDuration;
+
+use crate::text;
 
 /// How a step of the workflow ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +32,9 @@ pub fn step(fact: &Fact) -> Option<(Mark, String)> {
 
 fn progress(fact: &Fact) -> Option<(Mark, String)> {
     let text = match fact {
+        Fact::AnomalyDetected(v1::AnomalyDetected { requested: Some(requested), .. }) => {
+            format!("{} asked for a rollback: {}", requested.who, requested.reason)
+        }
         Fact::AnomalyDetected(fact) => {
             format!("Detected: {}", fact.trigger.as_ref().map_or("an anomaly", |trigger| &trigger.alert_name))
         }
@@ -78,9 +87,19 @@ fn people(fact: &Fact) -> Option<(Mark, String)> {
         Fact::Escalated(fact) => format!("Escalated to the team lead over {} ({})", fact.channel, words(&fact.reason)),
         Fact::AlertJoined(fact) => format!("{} more alert(s) of this workload", fact.occurrences.len()),
         Fact::PersonActed(fact) => person(fact),
+        Fact::ApprovalRequested(fact) => {
+            format!("Waiting for a person's approval, {}", for_so_long(duration_from_proto(fact.within.as_ref())))
+        }
+        Fact::GraceBegun(fact) => {
+            format!("Waiting {}: the alert may resolve by itself", for_so_long(duration_from_proto(fact.grace.as_ref())))
+        }
         _ => return None,
     };
     Some((Mark::Note, text))
+}
+
+fn for_so_long(length: Option<Duration>) -> String {
+    format!("for {}", text::length(SignedDuration::try_from(length.unwrap_or_default()).unwrap_or(SignedDuration::MAX)))
 }
 
 fn person(fact: &v1::PersonActed) -> String {

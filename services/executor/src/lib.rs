@@ -5,8 +5,10 @@
 //! a version, or judge whether the restored one works.
 
 pub mod attempt;
+pub mod carriers;
 pub mod cluster;
 pub mod config;
+pub mod counts;
 pub mod progress;
 pub mod report;
 pub mod run;

@@ -6,6 +6,7 @@
 use contracts::v1::ServiceSwitch;
 use lastgood_core::plan::services::selects;
 
+use crate::cluster::Kind;
 use crate::view::{Address, Pod, Service, View, Which};
 
 /// How many pods a line of a report or a list of who serves names.
@@ -16,7 +17,7 @@ const MOST: usize = 50;
 pub struct Progress {
     /// n11: no pod of the bad version is about.
     pub bad_pods_down: bool,
-    /// n12: the controller has seen the write, and this ReplicaSet carries the restored version.
+    /// n12: the controller has seen the write, and this carries the restored version.
     pub deployed: Option<String>,
     /// n13, n14: how many are ready.
     pub ready: Option<u32>,
@@ -42,9 +43,11 @@ pub fn assess(view: &View, switches: &[ServiceSwitch], superseded: &[String]) ->
     }
 }
 
-fn deployed(view: &View) -> Option<String> {
+/// What carries the restored version, once the controller has seen the write.
+#[must_use]
+pub fn deployed(view: &View) -> Option<String> {
     let live = view.live.as_ref()?;
-    let restored = view.replica_sets.iter().find(|set| set.which == Which::Restored)?;
+    let restored = view.carriers.iter().find(|carrier| carrier.which == Which::Restored)?;
     (view.counts.observed >= live.generation).then(|| restored.name.clone())
 }
 
@@ -55,10 +58,11 @@ fn ready(view: &View) -> Option<u32> {
     (all && i64::from(pods) >= counts.desired).then_some(pods)
 }
 
-/// How many restored pods are ready.
+/// How many restored pods are ready, of those that follow.
 #[must_use]
 pub fn restored_ready(view: &View) -> u32 {
-    let pods = view.pods.iter().filter(|pod| pod.which == Which::Restored && pod.is_about() && pod.ready);
+    let restored = |pod: &&Pod| pod.which == Which::Restored && view.rollout.follows(&pod.name);
+    let pods = view.pods.iter().filter(|pod| restored(pod) && pod.is_about() && pod.ready);
     u32::try_from(pods.count()).unwrap_or(u32::MAX)
 }
 
@@ -95,7 +99,8 @@ fn traffic(view: &View, switches: &[ServiceSwitch], superseded: &[String]) -> (V
             waiting.push(format!("{name}: no restored pod among its ready endpoints"));
         } else {
             let foreign = if tally.foreign == 0 { String::new() } else { format!(", and {} of other workloads", tally.foreign) };
-            lines.push(format!("{name}: {} ready endpoints, all restored{foreign}", tally.restored));
+            let kept = if tally.kept == 0 { String::new() } else { format!(", and {} that the partition keeps", tally.kept) };
+            lines.push(format!("{name}: {} ready endpoints, all restored{kept}{foreign}", tally.restored));
         }
     }
     if lines.is_empty() && waiting.is_empty() {
@@ -107,6 +112,7 @@ fn traffic(view: &View, switches: &[ServiceSwitch], superseded: &[String]) -> (V
 #[derive(Default)]
 struct Tally {
     restored: usize,
+    kept: usize,
     foreign: usize,
     stale: Vec<String>,
 }
@@ -117,12 +123,15 @@ fn tally(view: &View, ready: &[Address]) -> Tally {
         // An ended pod keeps its address in its status while another has it: the name decides wherever there is one.
         let is_it = |pod: &&Pod| if address.pod.is_empty() { pod.ip == address.ip } else { pod.name == address.pod };
         let known = view.pods.iter().find(is_it);
-        let of_ours = || view.replica_sets.iter().any(|set| address.pod.starts_with(&format!("{}-", set.name)));
+        // A StatefulSet's pod comes back under its name, while the endpoints still have the address of the one before.
+        let is_before = |pod: &Pod| view.kind == Kind::StatefulSet && !pod.has_address(&address.ip);
         match known {
+            Some(pod) if is_before(pod) => tally.stale.push(format!("{} at {}", pod.name, address.ip)),
+            Some(pod) if pod.which == Which::Kept => tally.kept += 1,
             Some(pod) if pod.which == Which::Restored => tally.restored += 1,
             Some(pod) => tally.stale.push(pod.name.clone()),
             // Gone already, or not seen yet: either way the endpoints have to catch up.
-            None if of_ours() => tally.stale.push(address.pod.clone()),
+            None if view.is_own_name(&address.pod) => tally.stale.push(address.pod.clone()),
             None => tally.foreign += 1,
         }
     }

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::attempt::Live;
-use crate::view::{Counts, Pod, ReplicaSet};
+use crate::carriers::Carrier;
+use crate::counts::Counts;
 
 fn pod(name: &str, which: Which, ready: bool) -> Pod {
     Pod {
@@ -22,8 +23,8 @@ fn pod(name: &str, which: Which, ready: bool) -> Pod {
     }
 }
 
-fn set(name: &str, which: Which) -> ReplicaSet {
-    ReplicaSet { name: name.into(), template_hash: String::new(), which, rolled_back_by: String::new() }
+fn set(name: &str, which: Which) -> Carrier {
+    Carrier { name: name.into(), which, ..Carrier::default() }
 }
 
 fn labels(version: &str) -> BTreeMap<String, String> {
@@ -45,9 +46,10 @@ fn done() -> View {
         live: Some(Live { generation: 4, ..Live::default() }),
         counts: Counts { desired: 2, max_unavailable: 0, observed: 4, replicas: 2, updated: 2, ready: 2, available: 2 },
         labels: labels("1"),
-        replica_sets: vec![set("web-1", Which::Restored), set("web-2", Which::Bad)],
+        carriers: vec![set("web-1", Which::Restored), set("web-2", Which::Bad)],
         pods: vec![pod("web-1-a", Which::Restored, true), pod("web-1-b", Which::Restored, true)],
         services: vec![service("web", &[("app", "web")], &["web-1-a", "web-1-b"])],
+        ..View::default()
     }
 }
 
@@ -164,4 +166,41 @@ fn a_report_on_thousands_of_endpoints_fits_into_a_fact() {
     assert_eq!((lines.len(), lines[50].as_str()), (51, "and 4950 more"));
     let waiting = assess(&view, &[], &[]).waiting.join("; ");
     assert!(waiting.len() < 4096 && waiting.ends_with("and 4950 more"), "{waiting}");
+}
+
+/// `done`, as a StatefulSet of two.
+fn set_of_two() -> View {
+    View {
+        kind: Kind::StatefulSet,
+        name: "web".into(),
+        pods: vec![pod("web-0", Which::Restored, true), pod("web-1", Which::Restored, true)],
+        services: vec![service("web", &[("app", "web")], &["web-0", "web-1"])],
+        ..done()
+    }
+}
+
+#[test]
+fn a_name_that_comes_back_is_not_yet_its_endpoint() {
+    assert!(assess(&set_of_two(), &[], &[]).shifted.is_some());
+    let mut view = set_of_two();
+    view.services[0].ready[1].ip = "ip of the bad pod of that name".into();
+    assert!(assess(&view, &[], &[]).shifted.is_none());
+    view.pods[1].object = serde_json::json!({"status": {"podIPs": [{"ip": "ip of the bad pod of that name"}]}});
+    assert!(assess(&view, &[], &[]).shifted.is_some(), "its other address, after all");
+    view.services[0].ready.push(Address { pod: "web-2".into(), ip: "x".into() });
+    assert!(assess(&view, &[], &[]).shifted.is_none(), "one that is gone by its name");
+}
+
+#[test]
+fn what_a_partition_keeps_neither_counts_nor_is_waited_for() {
+    let mut view = set_of_two();
+    view.rollout = lastgood_core::rollout::Rollout { first_ordinal: 1, kept: 1, ordered: true, on_delete: false };
+    view.counts = Counts { desired: 1, max_unavailable: 1, observed: 4, replicas: 1, updated: 1, ready: 1, available: 1 };
+    view.pods[0].which = Which::Kept;
+    let progress = assess(&view, &[], &[]);
+    assert_eq!((progress.bad_pods_down, progress.ready), (true, Some(1)));
+    assert_eq!(progress.shifted, Some(vec!["web: 1 ready endpoints, all restored, and 1 that the partition keeps".to_owned()]));
+    view.pods[0].which = Which::Restored;
+    view.pods[1] = pod("web-1", Which::Bad, true);
+    assert_eq!(assess(&view, &[], &[]).ready, None, "what the partition keeps runs it already, and proves nothing");
 }

@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::*;
-use crate::view::Counts;
 
 fn view(statuses: &[Value]) -> View {
     let pods = statuses.iter().zip(0..).map(|(status, index)| Pod {
@@ -17,14 +16,7 @@ fn view(statuses: &[Value]) -> View {
         phase: status["phase"].as_str().unwrap_or("Pending").into(),
         object: json!({"status": status}),
     });
-    View {
-        live: None,
-        counts: Counts::default(),
-        labels: std::collections::BTreeMap::new(),
-        replica_sets: Vec::new(),
-        pods: pods.collect(),
-        services: Vec::new(),
-    }
+    View { pods: pods.collect(), ..View::default() }
 }
 
 fn container(state: &Value, restarts: u32, last: &Value) -> Value {

@@ -5,49 +5,56 @@
 
 use std::collections::BTreeMap;
 
-use lastgood_core::template;
+use lastgood_core::rollout::Rollout;
 use serde_json::Value;
 
 use crate::attempt::Live;
+use crate::carriers::{self, Carrier};
+use crate::cluster::Kind;
+use crate::counts::Counts;
 
 /// Labels or a selector.
 pub type Labels = BTreeMap<String, String>;
 
 /// Which version something belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Which {
     /// The one that is put back.
     Restored,
     /// The one that is taken out of service.
     Bad,
+    /// Not the restored one, and a partition keeps it as it is.
+    Kept,
     /// Another one of this workload.
+    #[default]
     Other,
 }
 
 /// The two versions of a plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Versions {
     /// Template hash of the bad one.
     pub from: String,
-    /// Its ReplicaSet, where the plan knows it.
-    pub from_replica_set: String,
+    /// What carries it, where the plan knows that.
+    pub from_carrier: String,
     /// Template hash of the restored one.
     pub to: String,
     /// The hash that our write yielded, where admission made another one of it.
     pub yielded: String,
 }
 
-/// A ReplicaSet of the workload.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplicaSet {
-    /// Its name.
-    pub name: String,
-    /// Its template's hash.
-    pub template_hash: String,
-    /// Which version it carries.
-    pub which: Which,
-    /// Which incident it is annotated with.
-    pub rolled_back_by: String,
+impl Versions {
+    /// Which version this is, by what carries it and its template's hash.
+    #[must_use]
+    pub fn which(&self, carrier: &str, template_hash: &str) -> Which {
+        if template_hash == self.to || template_hash == self.yielded {
+            Which::Restored
+        } else if template_hash == self.from || (!carrier.is_empty() && carrier == self.from_carrier) {
+            Which::Bad
+        } else {
+            Which::Other
+        }
+    }
 }
 
 /// A pod of the workload.
@@ -61,7 +68,7 @@ pub struct Pod {
     pub ip: String,
     /// Which version it runs.
     pub which: Which,
-    /// That version's hash; empty when its ReplicaSet is not known.
+    /// That version's hash; empty when what carries it is not known.
     pub template_hash: String,
     /// Condition `Ready`.
     pub ready: bool,
@@ -78,6 +85,13 @@ impl Pod {
     #[must_use]
     pub fn is_about(&self) -> bool {
         self.leaving_by.is_none() && !matches!(self.phase.as_str(), "Succeeded" | "Failed")
+    }
+
+    /// Whether it has this address.
+    #[must_use]
+    pub fn has_address(&self, ip: &str) -> bool {
+        let all = self.object["status"]["podIPs"].as_array().into_iter().flatten();
+        self.ip == ip || all.into_iter().any(|one| one["ip"] == ip)
     }
 }
 
@@ -103,36 +117,23 @@ pub struct Service {
     pub ready: Vec<Address>,
 }
 
-/// The Deployment's own numbers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// `spec.replicas`.
-    pub desired: i64,
-    /// How many may be missing while it rolls.
-    pub max_unavailable: i64,
-    /// `status.observedGeneration`.
-    pub observed: i64,
-    /// `status.replicas`.
-    pub replicas: i64,
-    /// `status.updatedReplicas`.
-    pub updated: i64,
-    /// `status.readyReplicas`.
-    pub ready: i64,
-    /// `status.availableReplicas`.
-    pub available: i64,
-}
-
 /// One look at the workload and what stands around it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct View {
+    /// The workload's kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
     /// The workload; `None` when it does not exist.
     pub live: Option<Live>,
     /// Its numbers.
     pub counts: Counts,
+    /// How its template gets into its pods.
+    pub rollout: Rollout,
     /// The labels of the pods that its template makes.
     pub labels: Labels,
-    /// Its ReplicaSets.
-    pub replica_sets: Vec<ReplicaSet>,
+    /// What carries its versions.
+    pub carriers: Vec<Carrier>,
     /// Its pods.
     pub pods: Vec<Pod>,
     /// The namespace's Services with a selector.
@@ -142,10 +143,12 @@ pub struct View {
 /// The objects that a view is made of, as read.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {
-    /// The Deployment.
+    /// The workload's kind.
+    pub kind: Kind,
+    /// The workload.
     pub workload: Option<Value>,
-    /// ReplicaSets that its selector selects.
-    pub replica_sets: Vec<Value>,
+    /// ReplicaSets or ControllerRevisions that its selector selects.
+    pub carriers: Vec<Value>,
     /// Pods that its selector selects.
     pub pods: Vec<Value>,
     /// The namespace's Services.
@@ -158,19 +161,44 @@ impl View {
     /// Makes it of what was read.
     #[must_use]
     pub fn of(objects: &Objects, versions: &Versions) -> Self {
+        let kind = objects.kind;
         let live = objects.workload.as_ref().map(Live::of);
         let uid = live.as_ref().map(|live| live.uid.clone()).unwrap_or_default();
-        let owned = objects.replica_sets.iter().filter(|set| owner(set, "Deployment").is_some_and(|(_, owner)| owner == uid));
-        let replica_sets: Vec<_> = owned.map(|set| replica_set(set, versions)).collect();
-        let pods = objects.pods.iter().filter_map(|object| pod(object, &replica_sets)).collect();
         let workload = objects.workload.as_ref().unwrap_or(&Value::Null);
+        let rollout = match kind {
+            Kind::StatefulSet => Rollout::of_stateful_set(workload),
+            Kind::DaemonSet => Rollout::of_daemon_set(workload),
+            _ => Rollout::default(),
+        };
+        let carriers: Vec<_> = objects.carriers.iter().filter_map(|one| Carrier::of(one, kind, &uid, versions)).collect();
+        let pods = objects.pods.iter().filter_map(|object| {
+            let mut pod = pod(object, &carriers::of_pod(object, kind, &uid, &carriers)?);
+            if pod.which != Which::Restored && !rollout.follows(&pod.name) {
+                pod.which = Which::Kept;
+            }
+            Some(pod)
+        });
         Self {
-            counts: counts(workload),
+            name: text(&workload["metadata"]["name"]),
+            counts: Counts::of(kind, workload),
             labels: labels(&workload["spec"]["template"]["metadata"]["labels"]),
             services: services(&objects.services, &objects.endpoints),
+            pods: pods.collect(),
+            carriers,
+            rollout,
             live,
-            replica_sets,
-            pods,
+            kind,
+        }
+    }
+
+    /// Whether a pod that is gone, or was not seen yet, is this workload's by its name.
+    #[must_use]
+    pub fn is_own_name(&self, pod: &str) -> bool {
+        let after = |name: &str| pod.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+        match self.kind {
+            Kind::StatefulSet => after(&self.name).is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit())),
+            Kind::DaemonSet => after(&self.name).is_some_and(|rest| !rest.contains('-')),
+            _ => self.carriers.iter().any(|carrier| after(&carrier.name).is_some()),
         }
     }
 }
@@ -186,63 +214,26 @@ pub fn labels(map: &Value) -> Labels {
     pairs.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
-fn owner(object: &Value, kind: &str) -> Option<(String, String)> {
-    let owners = object["metadata"]["ownerReferences"].as_array()?;
-    let owner = owners.iter().find(|owner| owner["kind"] == kind && owner["controller"] == true)?;
-    Some((text(&owner["name"]), text(&owner["uid"])))
-}
-
-fn replica_set(set: &Value, versions: &Versions) -> ReplicaSet {
-    let (name, template_hash) = (text(&set["metadata"]["name"]), template::hash(&set["spec"]["template"]));
-    let which = if template_hash == versions.to || template_hash == versions.yielded {
-        Which::Restored
-    } else if template_hash == versions.from || (!name.is_empty() && name == versions.from_replica_set) {
-        Which::Bad
-    } else {
-        Which::Other
-    };
-    let rolled_back_by = text(&set["metadata"]["annotations"][crate::strategies::ROLLED_BACK_BY]);
-    ReplicaSet { name, template_hash, which, rolled_back_by }
-}
-
-fn pod(object: &Value, replica_sets: &[ReplicaSet]) -> Option<Pod> {
-    let (owner_name, _) = owner(object, "ReplicaSet")?;
+fn pod(object: &Value, carrier: &Carrier) -> Pod {
     let (metadata, status) = (&object["metadata"], &object["status"]);
-    let set = replica_sets.iter().find(|set| set.name == owner_name)?;
-    let conditions = status["conditions"].as_array().into_iter().flatten();
-    Some(Pod {
+    Pod {
         name: text(&metadata["name"]),
         uid: text(&metadata["uid"]),
         ip: text(&status["podIP"]),
-        which: set.which,
-        template_hash: set.template_hash.clone(),
-        ready: conditions.into_iter().any(|c| c["type"] == "Ready" && c["status"] == "True"),
+        which: carrier.which,
+        template_hash: carrier.template_hash.clone(),
+        ready: is_ready(object),
         leaving_by: metadata["deletionTimestamp"].as_str().map(|at| at.parse().unwrap_or(jiff::Timestamp::MAX)),
         phase: text(&status["phase"]),
         object: object.clone(),
-    })
+    }
 }
 
-fn counts(workload: &Value) -> Counts {
-    let (spec, status) = (&workload["spec"], &workload["status"]);
-    let number = |name: &str| status[name].as_i64().unwrap_or_default();
-    let desired = spec["replicas"].as_i64().unwrap_or(1);
-    let recreate = spec["strategy"]["type"] == "Recreate";
-    let max_unavailable = match &spec["strategy"]["rollingUpdate"]["maxUnavailable"] {
-        _ if recreate => desired,
-        Value::Number(number) => number.as_i64().unwrap_or_default(),
-        Value::String(percent) => percent.trim_end_matches('%').parse::<i64>().unwrap_or(25).saturating_mul(desired) / 100,
-        _ => desired / 4,
-    };
-    Counts {
-        desired,
-        max_unavailable,
-        observed: number("observedGeneration"),
-        replicas: number("replicas"),
-        updated: number("updatedReplicas"),
-        ready: number("readyReplicas"),
-        available: number("availableReplicas"),
-    }
+/// A pod's condition `Ready`.
+#[must_use]
+pub fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 fn services(services: &[Value], endpoints: &[Value]) -> Vec<Service> {

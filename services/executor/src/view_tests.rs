@@ -1,11 +1,12 @@
 //! Views of objects as both generations of API servers write them.
 
+use lastgood_core::{revision, template};
 use serde_json::json;
 
 use super::*;
 
 fn versions() -> Versions {
-    Versions { from: hash("v2"), from_replica_set: String::new(), to: hash("v1"), yielded: String::new() }
+    Versions { from: hash("v2"), from_carrier: String::new(), to: hash("v1"), yielded: String::new() }
 }
 
 fn template_of(version: &str) -> Value {
@@ -33,12 +34,7 @@ fn pods_belong_to_the_version_of_their_replica_set() {
     let view = View::of(
         &Objects {
             workload: Some(json!({"metadata": {"uid": "u"}, "spec": {"replicas": 2, "template": template_of("v1")}})),
-            replica_sets: vec![
-                set("web-1", "v1", "u"),
-                set("web-2", "v2", "u"),
-                set("web-0", "v0", "u"),
-                set("x-1", "v1", "else"),
-            ],
+            carriers: vec![set("web-1", "v1", "u"), set("web-2", "v2", "u"), set("web-0", "v0", "u"), set("x-1", "v1", "else")],
             pods: vec![pod_of("a", "web-1", "True"), leaving, pod_of("c", "web-0", "False"), pod_of("d", "x-1", "True")],
             ..Objects::default()
         },
@@ -67,17 +63,68 @@ fn endpoints_are_read_in_both_forms() {
     assert_eq!(twice[0].ready.len(), 1, "two slices may name an address for a moment");
 }
 
+fn controller_revision(kind: &str, name: &str, version: &str) -> Value {
+    let mut patch = template_of(version);
+    patch["$patch"] = json!("replace");
+    let label = name.rsplit_once('-').unwrap().1;
+    json!({"metadata": {"name": name, "labels": {"app": "web", revision::POD_LABEL: label},
+            "ownerReferences": [{"kind": kind, "name": "web", "uid": "u", "controller": true}]},
+        "revision": 2, "data": {"spec": {"template": patch}}})
+}
+
+fn pod_of_revision(kind: &str, name: &str, label: &str) -> Value {
+    json!({"metadata": {"name": name, "labels": {revision::POD_LABEL: label},
+            "ownerReferences": [{"kind": kind, "name": "web", "uid": "u", "controller": true}]},
+        "status": {"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}})
+}
+
+fn seen(kind: Kind, spec: &Value, pods: &[(&str, &str)]) -> Vec<(String, Which)> {
+    let word = kind.name();
+    let mut workload = json!({"metadata": {"name": "web", "uid": "u"}, "spec": spec});
+    workload["spec"]["template"] = template_of("v1");
+    let objects = Objects {
+        kind,
+        workload: Some(workload),
+        carriers: vec![controller_revision(word, "web-a1", "v1"), controller_revision(word, "web-b2", "v2")],
+        pods: pods.iter().map(|(name, label)| pod_of_revision(word, name, label)).collect(),
+        ..Objects::default()
+    };
+    View::of(&objects, &versions()).pods.into_iter().map(|pod| (pod.name, pod.which)).collect()
+}
+
 #[test]
-fn how_many_may_be_missing() {
-    for (strategy, desired, expected) in [
-        (json!({}), 4, 1),
-        (json!({"type": "Recreate"}), 4, 4),
-        (json!({"rollingUpdate": {"maxUnavailable": 2}}), 4, 2),
-        (json!({"rollingUpdate": {"maxUnavailable": "50%"}}), 5, 2),
-        (json!({"rollingUpdate": {"maxUnavailable": "0%"}}), 5, 0),
+fn pods_without_a_replica_set_are_told_apart_by_their_label() {
+    let of = |kind, pods: &[(&str, &str)]| seen(kind, &json!({"replicas": 3}), pods);
+    let expected = |names: [&str; 3]| -> Vec<_> {
+        names.into_iter().map(ToOwned::to_owned).zip([Which::Restored, Which::Bad, Which::Other]).collect()
+    };
+    let pods = [("web-0", "web-a1"), ("web-1", "web-b2"), ("web-2", "web-pruned")];
+    assert_eq!(of(Kind::StatefulSet, &pods), expected(["web-0", "web-1", "web-2"]));
+    let pods = [("web-x", "a1"), ("web-y", "b2"), ("web-z", "")];
+    assert_eq!(of(Kind::DaemonSet, &pods), expected(["web-x", "web-y", "web-z"]));
+}
+
+#[test]
+fn what_a_partition_keeps_is_not_bad() {
+    let spec = json!({"replicas": 3, "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}});
+    let pods = [("web-0", "web-a1"), ("web-1", "web-b2"), ("web-2", "web-b2")];
+    let expected = [("web-0", Which::Restored), ("web-1", Which::Kept), ("web-2", Which::Bad)];
+    assert_eq!(seen(Kind::StatefulSet, &spec, &pods), expected.map(|(name, which)| (name.to_owned(), which)));
+}
+
+#[test]
+fn its_own_pods_names_by_kind() {
+    let view = |kind| View {
+        kind,
+        name: "web".into(),
+        carriers: vec![Carrier { name: "web-5d4f".into(), ..Carrier::default() }],
+        ..View::default()
+    };
+    for (kind, own, foreign) in [
+        (Kind::Deployment, "web-5d4f-x2x4q", "web-6e-x2x4q"),
+        (Kind::StatefulSet, "web-12", "web-api-0"),
+        (Kind::DaemonSet, "web-x2x4q", "web-api-x2x4q"),
     ] {
-        let counts = counts(&json!({"spec": {"replicas": desired, "strategy": strategy}}));
-        assert_eq!(counts.max_unavailable, expected, "{strategy}");
+        assert!(view(kind).is_own_name(own) && !view(kind).is_own_name(foreign), "{kind:?}");
     }
-    assert_eq!(counts(&json!({})).desired, 1);
 }

@@ -1,20 +1,19 @@
-//! Looks at a Deployment, its ReplicaSets, pods and Services by live reads.
+//! Looks at a workload, what carries its versions, its pods and its Services by live reads.
 //!
 //! Guarantees: every look lists anew, but for looks that several checks share within a moment; the restored version's pods are
-//! those owned by a ReplicaSet of the Deployment whose template hash is what the rollback yielded: the plan's, or what an admission
+//! those of the workload whose version's template hash is what the rollback yielded: the plan's, or what an admission
 //! webhook made of it, as the executor's write says of itself. Must not: write, or take an outage for a change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use contracts::IncidentSubject;
 use contracts::v1::{Plan, Superseded, WorkloadRef};
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::Selector;
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -22,17 +21,18 @@ use tokio::time::Instant;
 
 use crate::definitions::ANNOTATION;
 use crate::eyes::{Eyes, NoLook};
+use crate::kind::Kind;
 use crate::sight::{PodSight, ServiceSight, Sight};
 use crate::text::causes;
 
-/// The executor's annotations: whose write the Deployment is as of, and the hash of the template that it yielded.
+/// The executor's annotations: whose write the workload is as of, and the hash of the template that it yielded.
 const INCIDENT: &str = "lastgood.dev/incident";
 const TEMPLATE: &str = "lastgood.dev/template";
 
 /// How old a look may be to be shared.
 const SHARED_FOR: Duration = Duration::from_millis(200);
 
-/// Looks at one Deployment.
+/// Looks at one workload.
 pub struct KubeEyes {
     client: kube::Client,
     workload: WorkloadRef,
@@ -51,36 +51,40 @@ impl KubeEyes {
         Self { client, workload, incident, uid: plan.workload_uid.clone(), planned, shared: Mutex::default() }
     }
 
-    /// The Deployment, unless somebody changed it. Read as plain JSON: a typed read would drop fields that it doesn't know from
+    fn kind(&self) -> Result<Kind, NoLook> {
+        let kind = &self.workload.kind;
+        Kind::parse(kind).ok_or_else(|| NoLook::Unseen(format!("a `{kind}` is no kind of workload that can be looked at")))
+    }
+
+    /// The workload, unless somebody changed it. Read as plain JSON: a typed read would drop fields that it doesn't know from
     /// the template, and so change its hash.
-    async fn deployment(&self) -> Result<DynamicObject, NoLook> {
-        let resource = ApiResource::erase::<Deployment>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.workload.namespace, &resource);
-        let found = api.get_opt(&self.workload.name).await.map_err(|error| unseen("the Deployment", &error))?;
+    async fn workload(&self) -> Result<DynamicObject, NoLook> {
+        let kind = self.kind()?;
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.workload.namespace, &kind.resource());
+        let found = api.get_opt(&self.workload.name).await.map_err(|error| unseen(&format!("the {}", kind.name()), &error))?;
         match changed(found.as_ref(), &self.uid, self.restored(found.as_ref())) {
             Some(what) => Err(NoLook::Changed(what)),
-            None => found.ok_or_else(|| NoLook::Unseen("the Deployment is not there".to_owned())),
+            None => found.ok_or_else(|| NoLook::Unseen(format!("the {} is not there", kind.name()))),
         }
     }
 
-    fn restored<'a>(&'a self, deployment: Option<&'a DynamicObject>) -> &'a str {
-        deployment.and_then(|deployment| yielded(deployment, &self.incident)).unwrap_or(&self.planned)
+    fn restored<'a>(&'a self, workload: Option<&'a DynamicObject>) -> &'a str {
+        workload.and_then(|workload| yielded(workload, &self.incident)).unwrap_or(&self.planned)
     }
 
     async fn look_anew(&self) -> Result<Sight, NoLook> {
-        let deployment = self.deployment().await?;
-        let selected = ListParams::default().labels_from(&selector(&deployment)?);
+        let (kind, workload) = (self.kind()?, self.workload().await?);
+        let selected = ListParams::default().labels_from(&selector(&workload)?);
         let (client, namespace) = (|| self.client.clone(), self.workload.namespace.as_str());
-        let resource = ApiResource::erase::<ReplicaSet>(&());
-        let sets: Api<DynamicObject> = Api::namespaced_with(client(), namespace, &resource);
+        let carriers: Api<DynamicObject> = Api::namespaced_with(client(), namespace, &kind.carriers());
         let pods: Api<Pod> = Api::namespaced(client(), namespace);
         let services: Api<Service> = Api::namespaced(client(), namespace);
         let everything = ListParams::default();
-        let (sets, pods, services) = tokio::join!(sets.list(&selected), pods.list(&selected), services.list(&everything));
-        let sets = sets.map_err(|error| unseen("the ReplicaSets", &error))?.items;
+        let (carriers, pods, services) = tokio::join!(carriers.list(&selected), pods.list(&selected), services.list(&everything));
+        let carriers = carriers.map_err(|error| unseen(&format!("the {}s", kind.carriers().kind), &error))?.items;
         let pods = pods.map_err(|error| unseen("the pods", &error))?.items;
         let services = services.map_err(|error| unseen("the Services", &error))?.items;
-        Ok(sight(&deployment, self.restored(Some(&deployment)), &sets, &pods, &services))
+        Ok(sight(kind, &workload, self.restored(Some(&workload)), &carriers, &pods, &services))
     }
 }
 
@@ -100,7 +104,7 @@ impl Eyes for KubeEyes {
     }
 
     async fn smoke_tests(&self) -> Result<Option<String>, NoLook> {
-        let annotations = self.deployment().await?.metadata.annotations;
+        let annotations = self.workload().await?.metadata.annotations;
         Ok(annotations.and_then(|mut annotations| annotations.remove(ANNOTATION)))
     }
 }
@@ -109,70 +113,63 @@ fn unseen(what: &str, error: &kube::Error) -> NoLook {
     NoLook::Unseen(format!("{what} can't be read: {}", causes(error)))
 }
 
-fn selector(deployment: &DynamicObject) -> Result<Selector, NoLook> {
-    let selector = deployment.data.pointer("/spec/selector").cloned().unwrap_or(Value::Null);
+fn selector(workload: &DynamicObject) -> Result<Selector, NoLook> {
+    let selector = workload.data.pointer("/spec/selector").cloned().unwrap_or(Value::Null);
     serde_json::from_value::<LabelSelector>(selector)
         .map_err(|error| error.to_string())
         .and_then(|selector| Selector::try_from(selector).map_err(|error| error.to_string()))
-        .map_err(|error| NoLook::Unseen(format!("the Deployment's selector can't be read: {error}")))
+        .map_err(|error| NoLook::Unseen(format!("the workload's selector can't be read: {error}")))
 }
 
-/// The hash of the template that this incident's write yielded, by the Deployment's annotations; `None` where they are not its.
+/// The hash of the template that this incident's write yielded, by the workload's annotations; `None` where they are not its.
 #[must_use]
-pub fn yielded<'a>(deployment: &'a DynamicObject, incident: &str) -> Option<&'a str> {
-    let annotations = deployment.metadata.annotations.as_ref()?;
+pub fn yielded<'a>(workload: &'a DynamicObject, incident: &str) -> Option<&'a str> {
+    let annotations = workload.metadata.annotations.as_ref()?;
     let ours = annotations.get(INCIDENT).is_some_and(|named| named == incident);
     annotations.get(TEMPLATE).filter(|hash| ours && !hash.is_empty()).map(String::as_str)
 }
 
 /// Whether somebody changed the workload since it was restored.
 #[must_use]
-pub fn changed(deployment: Option<&DynamicObject>, uid: &str, restored: &str) -> Option<Superseded> {
-    let generation = deployment.and_then(|deployment| deployment.metadata.generation).unwrap_or(0);
+pub fn changed(workload: Option<&DynamicObject>, uid: &str, restored: &str) -> Option<Superseded> {
+    let generation = workload.and_then(|workload| workload.metadata.generation).unwrap_or(0);
     let say = |what: &str, detail: &str| {
         Some(Superseded { what: what.to_owned(), detail: detail.to_owned(), workload_generation: generation })
     };
-    let Some(deployment) = deployment else { return say("deleted", "the Deployment was deleted while it was verified") };
-    if deployment.metadata.deletion_timestamp.is_some() {
-        return say("deleted", "the Deployment is being deleted");
+    let Some(workload) = workload else { return say("deleted", "the workload was deleted while it was verified") };
+    if workload.metadata.deletion_timestamp.is_some() {
+        return say("deleted", "the workload is being deleted");
     }
-    if deployment.metadata.uid.as_deref() != Some(uid) {
-        return say("uid", "the Deployment was deleted and created anew");
+    if workload.metadata.uid.as_deref() != Some(uid) {
+        return say("uid", "the workload was deleted and created anew");
     }
-    let template = deployment.data.pointer("/spec/template").unwrap_or(&Value::Null);
+    let template = workload.data.pointer("/spec/template").unwrap_or(&Value::Null);
     if lastgood_core::template::hash(template) != restored {
         return say("template", "the pod template is not the restored version's any more");
     }
-    if deployment.data.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) {
-        return say("paused", "somebody paused the Deployment");
+    if workload.data.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) {
+        return say("paused", "somebody paused the workload");
     }
     None
 }
 
 /// What these objects come to.
 #[must_use]
-pub fn sight(deployment: &DynamicObject, restored: &str, sets: &[DynamicObject], pods: &[Pod], services: &[Service]) -> Sight {
-    let owner = deployment.metadata.uid.as_deref().unwrap_or_default();
-    let restored_sets: BTreeSet<&str> = sets
-        .iter()
-        .filter(|set| owned_by(&set.metadata, |uid| uid == owner))
-        .filter(|set| lastgood_core::template::hash(set.data.pointer("/spec/template").unwrap_or(&Value::Null)) == restored)
-        .filter_map(|set| set.metadata.uid.as_deref())
-        .collect();
-    let pods: Vec<&Pod> = pods
-        .iter()
-        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && owned_by(&pod.metadata, |uid| restored_sets.contains(uid)))
-        .filter(|pod| !matches!(phase(pod), "Failed" | "Succeeded"))
+pub fn sight(
+    kind: Kind,
+    workload: &DynamicObject,
+    restored: &str,
+    carriers: &[DynamicObject],
+    pods: &[Pod],
+    services: &[Service],
+) -> Sight {
+    let pods: Vec<&Pod> = kind
+        .restored(workload, restored, carriers, pods)
+        .into_iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && !matches!(phase(pod), "Failed" | "Succeeded"))
         .collect();
     let services = services.iter().filter(|service| pods.iter().any(|pod| selects(service, pod))).map(service_sight).collect();
-    // The API server writes the default, 1, by itself.
-    let desired =
-        deployment.data.pointer("/spec/replicas").and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
-    Sight { desired, pods: pods.into_iter().map(pod_sight).collect(), services }
-}
-
-fn owned_by(metadata: &ObjectMeta, is: impl Fn(&str) -> bool) -> bool {
-    metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true) && is(&owner.uid))
+    Sight { desired: kind.desired(workload), pods: pods.into_iter().map(pod_sight).collect(), services }
 }
 
 fn phase(pod: &Pod) -> &str {

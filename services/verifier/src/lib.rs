@@ -14,6 +14,7 @@ pub mod definitions;
 pub mod eyes;
 pub mod fields;
 pub mod handlers;
+pub mod kind;
 pub mod log;
 pub mod net;
 pub mod rules;

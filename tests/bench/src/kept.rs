@@ -261,6 +261,7 @@ fn completed(trigger: &v1::Occurrence) -> Vec<Fact> {
         trigger: Some(trigger.clone()),
         deadlines: Some(Settings::default().deadlines.recorded()),
         workload_uid: workload_uid.clone(),
+        requested: None,
     };
     let asked = v1::NotificationRequested {
         audience: v1::Audience::OnCall.into(),

@@ -33,6 +33,20 @@ macro_rules! cases {
     };
 }
 
+/// Runs them where a real cluster is given; else each is shown as ignored, and why.
+#[must_use]
+pub fn real_only(options: WorldOptions, cases: Vec<Case>, side_by_side: usize) -> ExitCode {
+    if options.kubeconfig.is_some() {
+        return main(options, cases, side_by_side);
+    }
+    println!("IGNORED, not run: these need a real cluster (LASTGOOD_E2E_KUBECONFIG); the simulated one has no such controllers");
+    let trials = cases.into_iter().map(|case| Trial::test(case.name, || Ok(())).with_ignored_flag(true));
+    let mut arguments = Arguments::from_args();
+    // To be asked for them by name changes nothing.
+    (arguments.ignored, arguments.include_ignored) = (false, false);
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
 /// Runs them, at most `side_by_side` at once.
 #[must_use]
 pub fn main(options: WorldOptions, cases: Vec<Case>, side_by_side: usize) -> ExitCode {

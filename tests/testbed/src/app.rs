@@ -1,6 +1,7 @@
-//! One application of a test: a namespace, a Deployment of the test workload and its Service, deployed as its owner would.
+//! One application of a test: a namespace, a Deployment (or another kind of workload) of the test workload and its Service, deployed as its
+//! owner would.
 //!
-//! Guarantees: the same on the simulated and on a real cluster; every call has the client's deadline. It plays the owner, an
+//! Guarantees: Deployments are the same on the simulated and on a real cluster; every call has the client's deadline. It plays the owner, an
 //! autoscaler or a colleague; it must never play lastgood.
 
 use std::collections::BTreeMap;
@@ -8,12 +9,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+
+pub use kind::AppKind;
 
 use crate::real_cluster::image;
 use crate::wait;
+
+mod configuration;
+mod kind;
 
 /// The variable after whose second (Unix, UTC) a pod of the test workload that starts never becomes ready: a version that was healthy
 /// once and can't come back.
@@ -23,6 +29,10 @@ const YEAR_2100: &str = "4102444800";
 /// How an application is deployed.
 #[derive(Debug, Clone)]
 pub struct AppOptions {
+    /// The kind of workload.
+    pub kind: AppKind,
+    /// `updateStrategy` of a StatefulSet or DaemonSet; `None` leaves it to the API server.
+    pub update_strategy: Option<Value>,
     /// Pods.
     pub replicas: u32,
     /// `lastgood.dev/mode`; `None` leaves the annotation out.
@@ -46,6 +56,8 @@ impl Default for AppOptions {
     fn default() -> Self {
         let smoke = "- {name: smoke, http: {path: /smoke, port: 8080}, timeout: 2s, retries: 2, interval: 200ms, passes: 2}";
         Self {
+            kind: AppKind::default(),
+            update_strategy: None,
             replicas: 2,
             mode: Some("auto"),
             annotations: BTreeMap::from([("lastgood.dev/smoke-tests".to_owned(), smoke.to_owned())]),
@@ -64,7 +76,7 @@ pub struct App {
     client: kube::Client,
     /// Its namespace, which is its alone.
     pub namespace: String,
-    /// The name of Deployment and Service.
+    /// The name of workload and Service.
     pub name: String,
     options: AppOptions,
 }
@@ -90,13 +102,25 @@ impl App {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// The kind of its workload.
+    #[must_use]
+    pub const fn kind(&self) -> AppKind {
+        self.options.kind
+    }
+
+    /// The workloads of its namespace that are of its kind.
+    #[must_use]
+    pub fn workloads(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &self.options.kind.resource())
+    }
+
     /// The Services of its namespace.
     #[must_use]
     pub fn services(&self) -> Api<Service> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// The Deployment's manifest with this tag.
+    /// The workload's manifest with this tag.
     #[must_use]
     pub fn manifest(&self, tag: &str) -> Value {
         let mut annotations = self.options.annotations.clone();
@@ -106,77 +130,25 @@ impl App {
         if self.options.pinned_service {
             labels["version"] = json!(tag);
         }
-        let mut manifest = json!({
-            "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": self.name, "namespace": self.namespace, "labels": {"app": self.name}, "annotations": annotations},
+        let mut spec = self.options.kind.spec(&self.name, &self.options);
+        spec["selector"] = json!({"matchLabels": {"app": self.name}});
+        spec["template"] = json!({
+            "metadata": {"labels": labels, "annotations": {"prometheus.io/scrape": "true"}},
             "spec": {
-                "replicas": self.options.replicas,
-                "progressDeadlineSeconds": self.options.progress_deadline,
-                "selector": {"matchLabels": {"app": self.name}},
-                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-                "template": {
-                    "metadata": {"labels": labels, "annotations": {"prometheus.io/scrape": "true"}},
-                    "spec": {
-                        "terminationGracePeriodSeconds": 1,
-                        "containers": [{
-                            "name": "web", "image": image(tag), "imagePullPolicy": "IfNotPresent", "env": env,
-                            "ports": [{"containerPort": 8080}],
-                            "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1, "failureThreshold": 1}
-                        }]
-                    }
-                }
+                "terminationGracePeriodSeconds": 1,
+                "containers": [{
+                    "name": "web", "image": image(tag), "imagePullPolicy": "IfNotPresent", "env": env,
+                    "ports": [{"containerPort": 8080}],
+                    "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1, "failureThreshold": 1}
+                }]
             }
         });
-        self.configured(&mut manifest["spec"]["template"]["spec"]);
-        manifest
-    }
-
-    fn configured(&self, spec: &mut Value) {
-        if !self.options.config.is_empty() {
-            spec["volumes"] = json!([{"name": "config", "configMap": {"name": self.config_name()}}]);
-            spec["containers"][0]["volumeMounts"] = json!([{"name": "config", "mountPath": "/etc/web"}]);
-            if let Some(env) = spec["containers"][0]["env"].as_array_mut() {
-                env.push(json!({"name": "BEHAVIOUR_FILE", "value": "/etc/web/behaviour"}));
-            }
-        }
-        if !self.options.secret.is_empty() {
-            spec["containers"][0]["envFrom"] = json!([{"secretRef": {"name": format!("{}-secret", self.name)}}]);
-        }
-    }
-
-    /// The name of its ConfigMap.
-    #[must_use]
-    pub fn config_name(&self) -> String {
-        format!("{}-config", self.name)
-    }
-
-    /// The ConfigMaps of its namespace.
-    #[must_use]
-    pub fn config_maps(&self) -> Api<ConfigMap> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    /// Edits one key of its ConfigMap, as `kubectl edit` does: nothing is rolled out for it.
-    pub async fn edit_config(&self, key: &str, value: &str) -> Result<()> {
-        let params = PatchParams { field_manager: Some("owner".to_owned()), ..PatchParams::default() };
-        let patch = json!({"data": {key: value}});
-        let name = self.config_name();
-        self.config_maps().patch(&name, &params, &Patch::Merge(&patch)).await.context("editing the ConfigMap")?;
-        Ok(())
-    }
-
-    async fn make_configuration(&self) -> Result<()> {
-        if !self.options.config.is_empty() {
-            let config = json!({"metadata": {"name": self.config_name()}, "data": self.options.config});
-            let config = serde_json::from_value(config)?;
-            self.config_maps().create(&PostParams::default(), &config).await.context("creating the ConfigMap")?;
-        }
-        if !self.options.secret.is_empty() {
-            let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-            let secret = json!({"metadata": {"name": format!("{}-secret", self.name)}, "stringData": self.options.secret});
-            secrets.create(&PostParams::default(), &serde_json::from_value(secret)?).await.context("creating the Secret")?;
-        }
-        Ok(())
+        self.configured(&mut spec["template"]["spec"]);
+        json!({
+            "apiVersion": "apps/v1", "kind": self.options.kind.name(),
+            "metadata": {"name": self.name, "namespace": self.namespace, "labels": {"app": self.name}, "annotations": annotations},
+            "spec": spec
+        })
     }
 
     /// The Service's manifest; it pins this tag where the options say so.
@@ -193,13 +165,19 @@ impl App {
         })
     }
 
-    /// Creates the Deployment and the Service with this tag.
+    /// Creates the workload and the Service with this tag.
     pub async fn deploy(&self, tag: &str) -> Result<()> {
         self.make_configuration().await?;
+        self.serve(tag).await?;
+        let workload = serde_json::from_value(self.manifest(tag))?;
+        self.workloads().create(&PostParams::default(), &workload).await.context("creating the workload")?;
+        Ok(())
+    }
+
+    /// Creates the Service.
+    pub async fn serve(&self, tag: &str) -> Result<()> {
         let service = serde_json::from_value(self.service_manifest(tag))?;
         self.services().create(&PostParams::default(), &service).await.context("creating the Service")?;
-        let deployment = serde_json::from_value(self.manifest(tag))?;
-        self.deployments().create(&PostParams::default(), &deployment).await.context("creating the Deployment")?;
         Ok(())
     }
 
@@ -227,10 +205,42 @@ impl App {
         Ok(())
     }
 
-    /// A strategic patch of the Deployment by its owner.
+    /// A strategic patch of the workload by its owner.
     pub async fn patch(&self, patch: &Value) -> Result<()> {
         let params = PatchParams { field_manager: Some("owner".to_owned()), ..PatchParams::default() };
-        self.deployments().patch(&self.name, &params, &Patch::Strategic(patch)).await.context("patching the Deployment")?;
+        self.workloads().patch(&self.name, &params, &Patch::Strategic(patch)).await.context("patching the workload")?;
+        Ok(())
+    }
+
+    /// Replaces the workload by its manifest with this tag, as `kubectl replace` does: no annotation of anybody else's is left.
+    pub async fn replace(&self, tag: &str) -> Result<()> {
+        let params = PostParams { field_manager: Some("owner".to_owned()), ..PostParams::default() };
+        let workload = serde_json::from_value(self.manifest(tag))?;
+        self.workloads().replace(&self.name, &params, &workload).await.context("replacing the workload")?;
+        Ok(())
+    }
+
+    /// The workload as it is.
+    pub async fn workload(&self) -> Result<Value> {
+        let live = self.workloads().get(&self.name).await.context("reading the workload")?;
+        Ok(serde_json::to_value(live)?)
+    }
+
+    /// Its pods that are not on their way out, by name, each with its image.
+    pub async fn pods(&self) -> Result<Vec<(String, String)>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let listed = pods.list(&ListParams::default().labels(&format!("app={}", self.name))).await.context("listing the pods")?;
+        let about = listed.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        let mut found: Vec<_> =
+            about.filter_map(|pod| Some((pod.metadata.name?, pod.spec?.containers.into_iter().next()?.image?))).collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// Deletes one of its pods, as somebody who rolls out by hand does.
+    pub async fn delete_pod(&self, name: &str) -> Result<()> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        pods.delete(name, &DeleteParams::default()).await.context("deleting a pod")?;
         Ok(())
     }
 
@@ -241,19 +251,17 @@ impl App {
 
     /// The image that its template names.
     pub async fn image(&self) -> Result<String> {
-        let template = self.deployment().await?.spec.and_then(|spec| spec.template.spec).context("no pod template")?;
-        template.containers.first().and_then(|container| container.image.clone()).context("no image")
+        let workload = self.workload().await?;
+        let image = workload["spec"]["template"]["spec"]["containers"][0]["image"].as_str();
+        image.map(ToOwned::to_owned).context("no image")
     }
 
     /// Waits until all pods of the current template are available.
     pub async fn available(&self, deadline: Duration) -> Result<()> {
         let what = format!("{}/{} fully available", self.namespace, self.name);
         let probe = || async {
-            let deployment = self.deployment().await.map_err(|error| format!("{error:#}"))?;
-            let (spec, status) = (deployment.spec.unwrap_or_default(), deployment.status.unwrap_or_default());
-            let counts = [status.updated_replicas, status.available_replicas, status.replicas];
-            let current = status.observed_generation == deployment.metadata.generation;
-            if current && counts.iter().all(|count| *count == spec.replicas) { Ok(()) } else { Err(format!("{status:?}")) }
+            let workload = self.workload().await.map_err(|error| format!("{error:#}"))?;
+            if self.options.kind.is_available(&workload) { Ok(()) } else { Err(workload["status"].to_string()) }
         };
         wait::until(&what, deadline, probe).await?;
         Ok(())

@@ -83,13 +83,13 @@ impl World {
         tokio::time::sleep(Duration::from_secs(left)).await;
     }
 
-    /// Waits until the executor's write of this incident is on the Deployment.
+    /// Waits until the executor's write of this incident is on the workload.
     pub async fn wait_written(&self, app: &App, incident: &IncidentSubject) -> Result<()> {
         let id = incident.incident.to_string();
         let what = format!("the rollback of {id} being written");
         let probe = || async {
-            let annotations = app.deployment().await.ok()?.metadata.annotations?;
-            (annotations.get("lastgood.dev/incident") == Some(&id)).then_some(())
+            let workload = app.workload().await.ok()?;
+            (workload["metadata"]["annotations"]["lastgood.dev/incident"] == id.as_str()).then_some(())
         };
         Ok(wait::until(&what, PATIENCE, probe).await?)
     }
@@ -102,6 +102,17 @@ impl World {
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         ensure!(output.status.success(), "kubectl {arguments:?}: {err}");
         Ok(out.into_owned())
+    }
+
+    /// `kubectl apply` of one object, as its owner would, with these further arguments.
+    pub async fn apply(&self, object: &Value, arguments: &[&str]) -> Result<String> {
+        let name = |key: &str| object["metadata"][key].as_str().unwrap_or("none").to_owned();
+        let file = self.dir().join(format!("{}-{}.json", name("namespace"), name("name")));
+        std::fs::write(&file, object.to_string()).context("writing a manifest")?;
+        let file = file.display().to_string();
+        let mut all = vec!["apply", "-f", file.as_str()];
+        all.extend(arguments);
+        self.kubectl(&all).await
     }
 
     /// What Prometheus and the journal know of an application's alerts: the last words of a scenario whose alert never came.
@@ -231,8 +242,10 @@ fn ready(endpoints: &Endpoints) -> usize {
 }
 
 fn firing(app: &App, alert: &str) -> Value {
+    let mut labels = json!({"alertname": alert, "namespace": app.namespace, "severity": "page"});
+    labels[app.kind().label()] = json!(app.name);
     json!({
-        "labels": {"alertname": alert, "namespace": app.namespace, "deployment": app.name, "severity": "page"},
+        "labels": labels,
         "annotations": {"summary": format!("{alert} on {}", app.name)},
         "startsAt": now().to_string(),
         "generatorURL": "http://prometheus.example/graph"

@@ -44,7 +44,7 @@ fn text(workload: &WorkloadRef, versions: &[Version], soak: Duration, now: Times
     let heading = format!("{} in cluster {}", pasteable(workload), workload.cluster);
     let count = if versions.len() == 1 { "1 version".to_owned() } else { format!("{} versions", versions.len()) };
     let note = format!("{count}; good is what stood {} without trouble, or what a person said is good", length(signed(soak)));
-    let mut rows = vec![["", "VERSION", "STANDING", "RUNNING SINCE", "IMAGES"].map(|title| cell(Tone::Quiet, title)).to_vec()];
+    let mut rows = vec![["", "VERSION", "STANDING", "SINCE", "IMAGES"].map(|title| cell(Tone::Quiet, title)).to_vec()];
     rows.extend(versions.iter().map(|version| row(version, now)));
     let mut table = look.table(&rows).into_iter();
     let mut lines = vec![look.toned(Tone::Title, &heading), look.toned(Tone::Quiet, &note)];
@@ -96,7 +96,7 @@ fn evidence(version: &Version, now: Timestamp) -> Vec<(Tone, String)> {
     if let Some(soaked) = known.soaked {
         let (stood, at) = (length(signed(soaked.stood)), utc(soaked.at));
         let pods = format!("{}, {}", counted(soaked.replicas, "replica"), counted(soaked.restarts, "restart"));
-        lines.push((Tone::Quiet, format!("stood {stood} without trouble at the longest ({pods}), seen {at}")));
+        lines.push((Tone::Quiet, format!("stood {stood} at the longest with {pods}, seen {at}")));
     }
     if let Some(since) = known.clean_since.filter(|_| version.current) {
         let pods = counted(known.clean_replicas, "replica");
@@ -175,7 +175,7 @@ mod tests {
             [
                 "deployment/web -n shop in cluster eu",
                 "3 versions; good is what stood 10m 00s without trouble, or what a person said is good",
-                "   VERSION     STANDING  RUNNING SINCE                      IMAGES",
+                "   VERSION     STANDING  SINCE                              IMAGES",
                 "*  3333333333  unknown   2026-11-25 12:55:00Z (5m 00s ago)  registry.example/web:v3",
                 "     seen fully available at 2026-11-25T12:56:00Z, but not to stay so for 10m without trouble",
                 "     soaking since 2026-11-25 12:56:00Z (4m 00s ago) with 1 replica",
@@ -186,7 +186,7 @@ mod tests {
                 "   1111111111  good      (2026-11-25 09:00:00Z)             registry.example/web:v1",
                 "     ann said so at 2026-11-25T12:00:00Z: checked by hand",
                 "     first seen fully available at 2026-11-25 09:01:00Z (3h 59m ago)",
-                "     stood 1h 30m without trouble at the longest (3 replicas, 0 restarts), seen 2026-11-25 10:31:00Z",
+                "     stood 1h 30m at the longest with 3 replicas, 0 restarts, seen 2026-11-25 10:31:00Z",
             ]
         );
     }

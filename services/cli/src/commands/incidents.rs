@@ -16,7 +16,7 @@ use futures::{StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use lastgood_core::text::{utc, when};
 use lastgood_core::words::words;
-use orchestrator::ledger::LedgerStore;
+use orchestrator::ledger::{LedgerStore, Scope};
 use serde_json::{Value, json};
 
 use crate::context::Context;
@@ -112,7 +112,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let closings = all(&bus, &filter("incident_closed")).await?;
     let now = context.now();
     let mut list = selected(rows(&openings, &closings), args, now);
-    list.paused = LedgerStore::new(bus.clone()).switch(&kubernetes.cluster).await?.0.filter(|switch| switch.paused);
+    list.paused =
+        LedgerStore::new(bus.clone()).switch(&Scope::cluster(&kubernetes.cluster)).await?.0.filter(|switch| switch.paused);
     look_into_open_ones(&bus, &mut list.rows).await;
     let json = json!({
         "cluster": kubernetes.cluster,

@@ -2,6 +2,7 @@
 //!
 //! Must not: share anything but what `context`, `record`, `version` and `look` give them.
 
+pub mod answer;
 pub mod completions;
 pub mod dead_letters;
 pub mod diff;
@@ -9,8 +10,11 @@ pub mod history;
 pub mod incidents;
 pub mod mark;
 pub mod pause;
+pub mod policy;
+pub mod rollback;
 pub mod show;
 
+use contracts::v1::Action;
 use lastgood_core::text::length;
 
 use crate::args::Command;
@@ -32,6 +36,11 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Answer, Failur
         Command::History(args) => history::run(context, args).await,
         Command::Diff(args) => diff::run(context, args).await,
         Command::Mark(args) => mark::run(context, args).await,
+        Command::Rollback(args) => rollback::run(context, args).await,
+        Command::Approve(args) => answer::run(context, args, Action::Approve).await,
+        Command::Decline(args) => answer::run(context, args, Action::Decline).await,
+        Command::Hold(args) => answer::run(context, args, Action::Hold).await,
+        Command::Policy(args) => policy::run(context, args).await,
         Command::Pause(args) => pause::pause(context, args).await,
         Command::Resume(args) => pause::resume(context, args).await,
         Command::Incidents(args) => incidents::run(context, args).await,

@@ -24,7 +24,9 @@ use crate::view::Objects;
 pub struct Scope {
     /// The namespace.
     pub namespace: String,
-    /// The Deployment's name.
+    /// The workload's kind.
+    pub kind: Kind,
+    /// Its name.
     pub name: String,
     /// The label selector of its pods.
     pub selector: String,
@@ -43,6 +45,7 @@ type Shared = Arc<Mutex<Store>>;
 /// The mirror.
 #[derive(Debug)]
 pub struct Mirror {
+    kind: Kind,
     stores: [Shared; 5],
     changed: signal::Receiver<u64>,
     _watches: JoinSet<()>,
@@ -58,8 +61,8 @@ impl Mirror {
         let by_labels = watch::Config::default().labels(&scope.selector);
         let all = watch::Config::default();
         let kinds = [
-            (Kind::Deployment, by_name),
-            (Kind::ReplicaSet, by_labels.clone()),
+            (scope.kind, by_name),
+            (scope.kind.carrier(), by_labels.clone()),
             (Kind::Pod, by_labels),
             (Kind::Service, all.clone()),
             (endpoints, all),
@@ -71,7 +74,7 @@ impl Mirror {
             watches.spawn(follow(api, config, Arc::clone(&store), Arc::clone(&notify), scope.relist));
             store
         });
-        Ok(Self { stores, changed, _watches: watches })
+        Ok(Self { kind: scope.kind, stores, changed, _watches: watches })
     }
 
     /// What is there now; `None` until every kind has been listed once.
@@ -82,7 +85,8 @@ impl Mirror {
             store.listed.then(|| store.objects.values().cloned().collect::<Vec<_>>())
         });
         let mut next = || read.next().flatten();
-        Some(Objects { workload: next()?.pop(), replica_sets: next()?, pods: next()?, services: next()?, endpoints: next()? })
+        let (workload, carriers, pods) = (next()?.pop(), next()?, next()?);
+        Some(Objects { kind: self.kind, workload, carriers, pods, services: next()?, endpoints: next()? })
     }
 
     /// Waits for the next change; at once if there was one since the last call.

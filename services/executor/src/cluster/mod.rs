@@ -3,15 +3,17 @@
 //! Guarantees: objects keep every field, also those this binary has never heard of; every write names its field manager and is
 //! guarded by the resourceVersion in its body. Must not: decide what to write.
 
+mod kind;
 pub mod mirror;
 
 use std::sync::Arc;
 
 use kube::Client;
 use kube::api::{DeleteParams, GetParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::request::Request;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+
+pub use kind::Kind;
 
 use crate::strategies::ownership::{self, MANAGER, Owners};
 
@@ -84,62 +86,6 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A kind of object in one namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// `apps/v1` Deployments.
-    Deployment,
-    /// `apps/v1` ReplicaSets.
-    ReplicaSet,
-    /// Pods.
-    Pod,
-    /// Services.
-    Service,
-    /// Core Endpoints.
-    Endpoints,
-    /// `discovery.k8s.io/v1` EndpointSlices.
-    EndpointSlice,
-    /// Core Events.
-    Event,
-    /// `ConfigMaps`.
-    ConfigMap,
-    /// Secrets.
-    Secret,
-}
-
-impl Kind {
-    const fn parts(self) -> (&'static str, &'static str, &'static str, &'static str) {
-        match self {
-            Self::Deployment => ("apps", "v1", "Deployment", "deployments"),
-            Self::ReplicaSet => ("apps", "v1", "ReplicaSet", "replicasets"),
-            Self::Pod => ("", "v1", "Pod", "pods"),
-            Self::Service => ("", "v1", "Service", "services"),
-            Self::Endpoints => ("", "v1", "Endpoints", "endpoints"),
-            Self::EndpointSlice => ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
-            Self::Event => ("", "v1", "Event", "events"),
-            Self::ConfigMap => ("", "v1", "ConfigMap", "configmaps"),
-            Self::Secret => ("", "v1", "Secret", "secrets"),
-        }
-    }
-
-    /// How watches know it.
-    #[must_use]
-    pub fn resource(self) -> kube::api::ApiResource {
-        let (group, version, kind, plural) = self.parts();
-        kube::api::ApiResource::from_gvk_with_plural(&kube::api::GroupVersionKind::gvk(group, version, kind), plural)
-    }
-
-    fn request(self, namespace: &str) -> Request {
-        let (_, _, _, plural) = self.parts();
-        Request::new(format!("{}/namespaces/{namespace}/{plural}", self.root()))
-    }
-
-    fn root(self) -> String {
-        let (group, version, _, _) = self.parts();
-        if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") }
-    }
-}
-
 /// Reads and writes; cheap to clone, clones share connections.
 #[derive(Clone)]
 pub struct Cluster {
@@ -176,9 +122,7 @@ impl Cluster {
 
     /// Lists the objects of all namespaces that a label selector selects.
     pub async fn list_everywhere(&self, kind: Kind, selector: &str) -> Result<Vec<Value>, ApiError> {
-        let (_, _, _, plural) = kind.parts();
-        let request = Request::new(format!("{}/{plural}", kind.root()));
-        let mut list = self.send(request.list(&ListParams::default().labels(selector))).await?;
+        let mut list = self.send(kind.request_everywhere().list(&ListParams::default().labels(selector))).await?;
         Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
     }
 
@@ -245,6 +189,21 @@ impl Cluster {
         };
         match self.send(Kind::Pod.request(namespace).delete(name, &params)).await {
             Ok(_) | Err(ApiError::NotFound(_) | ApiError::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes a pod as it was read; `false` when it has changed since, and was not deleted.
+    pub async fn delete_as_read(&self, pod: &Value) -> Result<bool, ApiError> {
+        let (namespace, name) = place(pod);
+        let text = |key: &str| pod["metadata"][key].as_str().map(ToOwned::to_owned);
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: text("uid"), resource_version: text("resourceVersion") }),
+            ..DeleteParams::default()
+        };
+        match self.send(Kind::Pod.request(namespace).delete(name, &params)).await {
+            Ok(_) => Ok(true),
+            Err(ApiError::NotFound(_) | ApiError::Conflict(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }

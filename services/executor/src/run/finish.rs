@@ -19,7 +19,7 @@ use crate::view::{Objects, Pod, View, Which};
 
 impl Executor {
     pub(super) async fn finish(&self, case: &mut Case) -> Result<(), HandleError> {
-        let live = self.read(&case.subject).await.map_err(|error| hand_back(&error))?;
+        let live = self.read(case.kind, &case.subject).await.map_err(|error| hand_back(&error))?;
         let seen = live.as_ref().map(Live::of);
         let step =
             next_step(&case.incident, case.subject.incident, Seen { live: seen.as_ref(), written: true }, self.clock.now());
@@ -53,9 +53,9 @@ impl Executor {
             if there[STATUS] == annotations[STATUS] && there[ROLLED_BACK_FROM] == annotations[ROLLED_BACK_FROM] {
                 break;
             }
-            match self.cluster.annotate(Kind::Deployment, &live, &annotations).await {
+            match self.cluster.annotate(case.kind, &live, &annotations).await {
                 Ok(annotated) => live = annotated,
-                Err(ApiError::Conflict(_)) => match self.read(&case.subject).await? {
+                Err(ApiError::Conflict(_)) => match self.read(case.kind, &case.subject).await? {
                     Some(fresh) if Live::of(&fresh).is_as_written_by(case.subject.incident) => live = fresh,
                     _ => return Err(ApiError::Conflict("somebody changed the workload".into())),
                 },
@@ -92,8 +92,12 @@ impl Executor {
             // From the first selector it takes two steps.
             self.switch_one(case, switch, true, true).await?;
         }
-        let view = self.list(namespace, live, &plan).await?;
-        for set in view.replica_sets.iter().filter(|set| set.which == Which::Bad) {
+        let view = self.list(case.kind, namespace, live, &plan).await?;
+        for set in view.carriers.iter().filter(|set| set.which == Which::Bad) {
+            if case.kind.carrier() != Kind::ReplicaSet {
+                cleaned.push(format!("ControllerRevision {} is kept for the history", set.name));
+                continue;
+            }
             let marked = match set.rolled_back_by.as_str() {
                 "" => ApiError::optional(self.mark(namespace, &set.name, &case.subject.incident.to_string()).await)?,
                 _ => Ok(()),
@@ -102,7 +106,9 @@ impl Executor {
                 marked.map_or_else(|why| format!("not marked as rolled back: {why}"), |()| "marked as rolled back".to_owned());
             cleaned.push(format!("ReplicaSet {} is kept for the history, {how}", set.name));
         }
-        for pod in view.pods.iter().filter(|pod| pod.which == Which::Bad) {
+        // Only a Deployment's pods have no identity that another may be waiting for, on a node that nobody can ask.
+        let leftovers = view.pods.iter().filter(|pod| pod.which == Which::Bad && case.kind == Kind::Deployment);
+        for pod in leftovers {
             if let Some((why, force)) = leftover(pod, self.clock.now(), self.config.stuck_after) {
                 let deleted = ApiError::optional(self.cluster.delete_pod(namespace, &pod.name, &pod.uid, force).await)?;
                 let how = deleted.map_or_else(|refused| format!("left ({why}): {refused}"), |()| format!("deleted ({why})"));
@@ -123,14 +129,14 @@ impl Executor {
         }
     }
 
-    async fn list(&self, namespace: &str, live: Value, plan: &contracts::v1::Plan) -> Result<View, ApiError> {
+    async fn list(&self, kind: Kind, namespace: &str, live: Value, plan: &contracts::v1::Plan) -> Result<View, ApiError> {
         let selector = selector(&live).map_err(|message| ApiError::Refused { code: 0, message })?;
-        let (replica_sets, pods) = tokio::try_join!(
-            self.cluster.list(Kind::ReplicaSet, namespace, &selector),
+        let (carriers, pods) = tokio::try_join!(
+            self.cluster.list(kind.carrier(), namespace, &selector),
             self.cluster.list(Kind::Pod, namespace, &selector)
         )?;
         let versions = versions(plan, &Live::of(&live));
-        Ok(View::of(&Objects { workload: Some(live), replica_sets, pods, ..Objects::default() }, &versions))
+        Ok(View::of(&Objects { kind, workload: Some(live), carriers, pods, ..Objects::default() }, &versions))
     }
 }
 
@@ -157,7 +163,7 @@ fn event(case: &Case, live: &Value, message: &str, now: Timestamp) -> Value {
         },
         "involvedObject": {
             "apiVersion": "apps/v1",
-            "kind": "Deployment",
+            "kind": workload.kind,
             "namespace": workload.namespace,
             "name": workload.name,
             "uid": live["metadata"]["uid"],

@@ -5,7 +5,9 @@
 
 mod configuration;
 mod finish;
+mod history;
 mod observe;
+mod pods;
 mod switch;
 mod write;
 
@@ -29,7 +31,7 @@ use crate::snapshots::Snapshots;
 /// What the name of its durable consumer begins with.
 const DURABLE: &str = "executor";
 /// The facts that can give it something to do.
-const WAKERS: &[&str] = &["rollback_planned", "announced", "deadline_passed", "verification_passed"];
+const WAKERS: &[&str] = &["rollback_planned", "announced", "deadline_passed", "person_acted", "verification_passed"];
 
 /// What an incident asks of the executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,7 @@ pub enum Duty {
 /// What this incident asks of the executor now.
 #[must_use]
 pub fn duty(incident: &Incident) -> Duty {
+    // A plan that waits for an approval or its grace period is not `Planned` yet.
     let may_begin = incident.announced.is_some() || incident.deadlines_passed.contains(&DeadlineKind::Announce);
     match incident.phase() {
         Phase::Planned if may_begin => Duty::Rollback,
@@ -68,6 +71,8 @@ pub struct Executor {
 #[derive(Debug, Clone)]
 struct Case {
     subject: IncidentSubject,
+    /// The workload's kind.
+    kind: Kind,
     incident: Incident,
     /// The sequence that the next load has to reach.
     at_least: u64,
@@ -99,8 +104,8 @@ impl Executor {
     }
 
     /// The workload as it is now.
-    async fn read(&self, subject: &IncidentSubject) -> Result<Option<Value>, ApiError> {
-        self.cluster.get(Kind::Deployment, &subject.workload.namespace, &subject.workload.name).await
+    async fn read(&self, kind: Kind, subject: &IncidentSubject) -> Result<Option<Value>, ApiError> {
+        self.cluster.get(kind, &subject.workload.namespace, &subject.workload.name).await
     }
 
     /// Decides and appends; `false` when the log has moved on and the case was loaded again.
@@ -186,13 +191,16 @@ fn hand_back(error: &ApiError) -> HandleError {
 impl Handler for Executor {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
         let (subject, event_type) = delivery.incident()?;
+        let Some(kind) = Kind::workload(&subject.workload.kind) else {
+            return Err(HandleError::dead(format!("no strategy puts a `{}` back", subject.workload.kind)));
+        };
         // Most of these wake a rollback: the workload is read while the log is.
         let likely = matches!(event_type, "announced" | "rollback_planned");
-        let early = async { if likely { Some(self.read(&subject).await) } else { None } };
+        let early = async { if likely { Some(self.read(kind, &subject).await) } else { None } };
         let (loaded, early) = tokio::join!(self.incidents.load(&subject, Some(delivery.sequence())), early);
         let (incident, expected) = loaded.map(|loaded| (loaded.incident, loaded.expected))?;
         let at_least = delivery.sequence().max(incident.last_sequence);
-        let mut case = Case { subject, incident, at_least, expected };
+        let mut case = Case { subject, kind, incident, at_least, expected };
         match duty(&case.incident) {
             Duty::Nothing => Ok(()),
             Duty::Rollback => self.roll_back(&mut case, early).await,

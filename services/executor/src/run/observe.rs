@@ -1,8 +1,9 @@
 //! After the write: watches until the restored version serves, or the deadline passes, or somebody else takes over.
 //!
 //! Guarantees: each progress fact is appended once the cluster shows it; at the deadline a report says what is wrong with each pod and
-//! who serves now. Must not: write to the workload, but for dropping our `managedFields` entry.
+//! who serves now. Must not: write to the workload, but for dropping our `managedFields` entry; its pods are `pods`'.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chassis::bus::HandleError;
@@ -37,20 +38,23 @@ pub(super) struct Watching {
     pub(super) versions: Versions,
     /// Services that somebody else changed.
     pub(super) left_alone: Vec<(String, String)>,
-    bad_pods: std::collections::BTreeSet<String>,
+    /// The uids of the pods that were deleted.
+    pub(super) deleted: BTreeSet<String>,
+    bad_pods: BTreeSet<String>,
     memory: Memory,
 }
 
 impl Executor {
     pub(super) async fn observe(&self, case: &mut Case, written: Value, memory: Memory) -> Result<(), HandleError> {
         let plan = plan_of(case);
-        let scope = scope(&written, self.config.relist).map_err(HandleError::dead)?;
+        let scope = scope(case.kind, &written, self.config.relist).map_err(HandleError::dead)?;
         let recorded = recorded(&plan);
         let mut watching = Watching {
             versions: versions(&plan, &Live::of(&written)),
             plan,
             left_alone: Vec::new(),
-            bad_pods: std::collections::BTreeSet::new(),
+            deleted: BTreeSet::new(),
+            bad_pods: BTreeSet::new(),
             memory,
         };
         // Pinned Services are widened first of all: the bad pods start going now.
@@ -83,10 +87,10 @@ impl Executor {
             if !seen.entry_of_ours || !ours {
                 return Ok(());
             }
-            match self.cluster.release(Kind::Deployment, live, before, recorded, TEMPLATE).await {
+            match self.cluster.release(case.kind, live, before, recorded, TEMPLATE).await {
                 Ok(_) | Err(ApiError::NotFound(_)) => return Ok(()),
                 Err(ApiError::Conflict(_)) => {
-                    let Some(again) = self.read(&case.subject).await? else { return Ok(()) };
+                    let Some(again) = self.read(case.kind, &case.subject).await? else { return Ok(()) };
                     live = again;
                 }
                 Err(error @ ApiError::Refused { .. }) => {
@@ -112,14 +116,7 @@ impl Executor {
                 if self.overtaken(case, &view, watching).await? {
                     return Ok(());
                 }
-                match self.switch_services(case, &view, watching).await {
-                    Ok(()) => {}
-                    Err(error @ ApiError::Refused { .. }) => {
-                        tracing::error!(incident = %case.subject, %error, "a Service can't be switched");
-                        wait = wait.min(AGAIN * 10);
-                    }
-                    Err(_) => wait = wait.min(AGAIN),
-                }
+                wait = wait.min(self.act(case, &view, watching).await?);
                 let names: Vec<String> = watching.left_alone.iter().map(|(name, _)| name.clone()).collect();
                 let progress = assess(&view, &watching.plan.service_switches, &names);
                 self.report(case, &view, &progress, watching).await?;
@@ -141,6 +138,19 @@ impl Executor {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// Does what the view asks for, beside waiting; how soon to look again although nothing changes.
+    async fn act(&self, case: &Case, view: &View, watching: &mut Watching) -> Result<Duration, HandleError> {
+        let switched = match self.switch_services(case, view, watching).await {
+            Ok(()) => Duration::MAX,
+            Err(error @ ApiError::Refused { .. }) => {
+                tracing::error!(incident = %case.subject, %error, "a Service can't be switched");
+                AGAIN * 10
+            }
+            Err(_) => AGAIN,
+        };
+        Ok(switched.min(self.make_way(case, view, watching).await?))
     }
 
     /// Whether somebody else changed the workload since.
@@ -238,9 +248,9 @@ fn counted(view: &View) -> String {
     )
 }
 
-fn scope(workload: &Value, relist: Duration) -> Result<Scope, String> {
+fn scope(kind: Kind, workload: &Value, relist: Duration) -> Result<Scope, String> {
     let (namespace, name) = place(workload);
-    Ok(Scope { namespace: namespace.to_owned(), name: name.to_owned(), selector: selector(workload)?, relist })
+    Ok(Scope { kind, namespace: namespace.to_owned(), name: name.to_owned(), selector: selector(workload)?, relist })
 }
 
 /// The label selector of a workload's pods, as lists and watches want it.
@@ -254,7 +264,7 @@ pub(super) fn versions(plan: &Plan, live: &Live) -> Versions {
     let from = plan.from.clone().unwrap_or_default();
     Versions {
         from: from.template_hash,
-        from_replica_set: from.replica_set,
+        from_carrier: from.replica_set,
         to: plan.to.as_ref().map(|to| to.template_hash.clone()).unwrap_or_default(),
         yielded: live.stamped_template.clone(),
     }

@@ -70,7 +70,7 @@ impl Executor {
                     return Ok(None);
                 }
             };
-            let workload = self.read(&case.subject).await?;
+            let workload = self.read(case.kind, &case.subject).await?;
             if !workload.is_some_and(|workload| Live::of(&workload).is_as_written_by(case.subject.incident)) {
                 return Ok(Some(format!("somebody changed the workload before Service {} was switched", switch.name)));
             }

@@ -1,21 +1,21 @@
 //! The write, by the attempt rule: intent, read, verify, switch, write; until it is in place or is not to be made.
 //!
-//! Guarantees: nothing is written before the dry run of the very object was accepted, the intent is stored and the pause switch was
-//! read after it. Must not: decide what a read means; `attempt` does.
+//! Guarantees: nothing is written before the dry run of the very object was accepted, the intent is stored and the pause switches (the
+//! cluster's and the namespace's) were read after it. Must not: decide what a read means; `attempt` does.
 
 use std::time::Duration;
 
-use chassis::bus::HandleError;
+use chassis::bus::{HandleError, Stored};
 use contracts::subjects::{self, streams};
-use contracts::v1::{Plan, RollbackFailed, RollbackStarted, Superseded};
+use contracts::v1::{Plan, RollbackFailed, RollbackStarted, Superseded, WorkloadRef};
 use contracts::{FailureReason, HaltReason, LedgerFact};
 use lastgood_core::incident::{Command, Phase, acting_until};
 use lastgood_core::template;
 use serde_json::Value;
 
 use super::{Case, Executor, hand_back};
-use crate::attempt::{Live, Seen, Step, next_step};
-use crate::cluster::{ApiError, Kind};
+use crate::attempt::{Live, Step};
+use crate::cluster::ApiError;
 use crate::strategies::{self, Stamp};
 
 /// What the write loop remembers between its steps; none of it is needed after a crash.
@@ -67,11 +67,7 @@ impl Executor {
             if !matches!(case.incident.phase(), Phase::Planned | Phase::Acting) {
                 return Ok(());
             }
-            let seen = live.as_ref().map(Live::of);
-            let view = Seen { live: seen.as_ref(), written: memory.written };
-            let Some(step) = next_step(&case.incident, case.subject.incident, view, self.clock.now()) else {
-                return Err(HandleError::dead("the incident has no usable plan"));
-            };
+            let Some(step) = self.step(case, live.as_ref(), memory.written).await? else { continue };
             tracing::debug!(incident = %case.subject, ?step, "next step");
             match self.take_step(case, &mut memory, step, live, paused).await? {
                 Next::Again => {}
@@ -96,7 +92,7 @@ impl Executor {
             let read = async {
                 match early.take() {
                     Some(read) => read,
-                    None => self.read(&case.subject).await,
+                    None => self.read(case.kind, &case.subject).await,
                 }
             };
             let log = async {
@@ -108,7 +104,7 @@ impl Executor {
                 let last = self.incidents.last_of(&case.subject.workload).await?;
                 Ok::<_, HandleError>((last.as_ref().map_or(0, |last| last.sequence), last))
             };
-            let (live, paused, last) = tokio::join!(read, self.paused(&case.subject.workload.cluster), log);
+            let (live, paused, last) = tokio::join!(read, self.paused(&case.subject.workload), log);
             let (sequence, last) = last?;
             if sequence == case.expected {
                 case.stored(last.as_ref());
@@ -124,16 +120,16 @@ impl Executor {
         }
     }
 
-    /// Who paused everything and why; `None` while the switch is off.
-    async fn paused(&self, cluster: &str) -> Result<Option<String>, HandleError> {
-        let last = self.incidents.bus().last(streams::LEDGER, &subjects::switch_filter(cluster)).await?;
-        let Some(stored) = last else { return Ok(None) };
-        match LedgerFact::decode(stored.event_type(), &stored.data)? {
-            LedgerFact::PauseSwitched(switch) if switch.paused => {
-                Ok(Some(format!("paused by {}: {}", switch.who, switch.reason)))
-            }
-            _ => Ok(None),
+    /// Who paused the cluster or the workload's namespace, and why; `None` while both switches are off.
+    pub(super) async fn paused(&self, workload: &WorkloadRef) -> Result<Option<String>, HandleError> {
+        let (cluster, namespace) = (&workload.cluster, &workload.namespace);
+        let (whole, part) = (subjects::switch_filter(cluster), subjects::namespace_switch_filter(cluster, namespace));
+        let bus = self.incidents.bus();
+        let (whole, part) = tokio::try_join!(bus.last(streams::LEDGER, &whole), bus.last(streams::LEDGER, &part))?;
+        if let Some(why) = why_paused(whole.as_ref())? {
+            return Ok(Some(why));
         }
+        Ok(why_paused(part.as_ref())?.map(|why| format!("namespace {namespace} is {why}")))
     }
 
     async fn take_step(
@@ -201,7 +197,7 @@ impl Executor {
             Err(error) => return self.refused(case, error.to_string()).await,
         };
         let workload = &case.subject.workload;
-        match self.cluster.put(Kind::Deployment, &workload.namespace, &workload.name, &object, true).await {
+        match self.cluster.put(case.kind, &workload.namespace, &workload.name, &object, true).await {
             Ok(accepted) => {
                 memory.yields = Some(template::hash(&accepted["spec"]["template"]));
                 Ok(Next::Watch(accepted))
@@ -225,7 +221,7 @@ impl Executor {
             Err(error) => return self.refused(case, error.to_string()).await,
         };
         let workload = &case.subject.workload;
-        match self.cluster.put(Kind::Deployment, &workload.namespace, &workload.name, &object, false).await {
+        match self.cluster.put(case.kind, &workload.namespace, &workload.name, &object, false).await {
             Ok(written) => {
                 self.count_write(case);
                 memory.written = true;
@@ -301,6 +297,15 @@ impl Executor {
             self.fail_unseen(case, FailureReason::PodsNotReady, detail).await?;
         }
         Ok(hand_back(&error))
+    }
+}
+
+/// Who turned a switch on, and why; `None` where it is off.
+fn why_paused(last: Option<&Stored>) -> Result<Option<String>, HandleError> {
+    let Some(stored) = last else { return Ok(None) };
+    match LedgerFact::decode(stored.event_type(), &stored.data)? {
+        LedgerFact::PauseSwitched(switch) if switch.paused => Ok(Some(format!("paused by {}: {}", switch.who, switch.reason))),
+        _ => Ok(None),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Letting copies go that no version needs any more.
 //!
 //! Guarantees: a copy goes only when no fact that the ledger still has of any workload in its namespace names what it holds, nothing in the
-//! namespace refers to it (Deployments, ReplicaSets, pods), and it is older than the configured time; what can't be read keeps everything.
+//! namespace refers to it (workloads and their history, pods), and it is older than the configured time; what can't be read keeps everything.
 //! Must not: touch what has not the label and the name of a copy.
 
 use std::collections::BTreeSet;
@@ -173,9 +173,11 @@ impl Snapshots {
 
     async fn referred(&self, namespace: &str) -> Result<Keeping, ApiError> {
         let mut keeping = Keeping::default();
-        for kind in [Kind::Deployment, Kind::ReplicaSet, Kind::Pod] {
+        let workloads = [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet];
+        for kind in workloads.into_iter().chain([Kind::ReplicaSet, Kind::ControllerRevision, Kind::Pod]) {
             for object in self.cluster.list(kind, namespace, "").await? {
                 match kind {
+                    Kind::ControllerRevision => keeping.note_template(&object["data"]["spec"]["template"]),
                     Kind::Pod => keeping.note_template(&json!({"spec": object["spec"]})),
                     _ => keeping.note_template(&object["spec"]["template"]),
                 }

@@ -1,14 +1,20 @@
 //! Strategies: how a version is put back. One strategy a file; a new one is one file and one line in `ALL`.
 //!
-//! Guarantees: a strategy is pure: it computes the object to write from the live one and the plan. Must not: talk to a cluster.
+//! Guarantees: a strategy is pure: it computes the object to write from the live one and the plan, and from what is seen afterwards which
+//! pod has to be deleted for the restored version to proceed. Must not: talk to a cluster.
 
+pub mod daemonset;
 pub mod fieldset;
 pub mod ownership;
+mod pods;
 pub mod rolling;
+pub mod statefulset;
 
 use contracts::IncidentId;
 use contracts::v1::Plan;
 use serde_json::Value;
+
+use crate::view::{Pod, View};
 
 /// The incident that a write is for: the only proof that a change is ours.
 pub const INCIDENT: &str = "lastgood.dev/incident";
@@ -56,14 +62,28 @@ pub enum RestoreError {
 /// Computes the whole object to PUT from the live object, the plan and the stamp.
 pub type Restore = fn(&Value, &Plan, &Stamp) -> Result<Value, RestoreError>;
 
+/// The pod that has to be deleted next for the restored version to proceed.
+pub type NextPod = fn(&View) -> Option<&Pod>;
+
 /// Every strategy, by the name that plans use.
-pub const ALL: &[(&str, Restore)] = &[("rolling", rolling::restore)];
+pub const ALL: &[(&str, Restore, NextPod)] = &[
+    ("rolling", rolling::restore, |_| None),
+    ("statefulset", statefulset::restore, statefulset::next_pod),
+    ("daemonset", daemonset::restore, daemonset::next_pod),
+];
 
 /// The object to PUT, by the plan's own strategy.
 pub fn restore(live: &Value, plan: &Plan, stamp: &Stamp) -> Result<Value, RestoreError> {
-    let (_, strategy) = ALL
+    let (_, strategy, _) = ALL
         .iter()
-        .find(|(name, _)| *name == plan.strategy)
+        .find(|(name, ..)| *name == plan.strategy)
         .ok_or_else(|| RestoreError::UnknownStrategy(plan.strategy.clone()))?;
     strategy(live, plan, stamp)
+}
+
+/// The pod that has to be deleted next, by the plan's own strategy; the attempt's intent is for this as well.
+#[must_use]
+pub fn next_pod<'a>(view: &'a View, plan: &Plan) -> Option<&'a Pod> {
+    let (_, _, next) = ALL.iter().find(|(name, ..)| *name == plan.strategy)?;
+    next(view)
 }

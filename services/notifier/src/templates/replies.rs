@@ -20,7 +20,8 @@ pub(super) fn planned(story: &Story, fact: &Fact) -> Option<ChatMessage> {
     let Fact::RollbackPlanned(fact) = fact else { return None };
     let plan = fact.plan.as_ref()?;
     let (from, to) = story.images();
-    let text = format!("Rolling back from `{}` to `{}`", inline(&from, 600), inline(&to, 600));
+    let what = if story.approval.is_some() { "Once it is approved, rolling back" } else { "Rolling back" };
+    let text = format!("{what} from `{}` to `{}`", inline(&from, 600), inline(&to, 600));
     let diff = if plan.diff.is_empty() { String::new() } else { fenced(&plan.diff, BLOCK) };
     Some(ChatMessage::new(&text).section(&text).section(&diff))
 }

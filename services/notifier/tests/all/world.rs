@@ -165,7 +165,7 @@ pub(crate) fn opened() -> v1::AnomalyDetected {
     };
     let announce = Some(time::duration_to_proto(Duration::from_secs(2)));
     let deadlines = v1::Deadlines { announce, ..Default::default() };
-    v1::AnomalyDetected { trigger: Some(trigger), deadlines: Some(deadlines), workload_uid: "uid".into() }
+    v1::AnomalyDetected { trigger: Some(trigger), deadlines: Some(deadlines), workload_uid: "uid".into(), requested: None }
 }
 
 pub(crate) fn planned() -> v1::RollbackPlanned {

@@ -20,6 +20,7 @@ pub enum Kind {
     StatefulSet,
     DaemonSet,
     ReplicaSet,
+    ControllerRevision,
     Pod,
     Service,
     ConfigMap,
@@ -27,6 +28,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kinds that versions are recorded of and put back.
+    pub const WORKLOADS: [Self; 3] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet];
+
     /// The API's word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -35,6 +39,7 @@ impl Kind {
             Self::StatefulSet => "StatefulSet",
             Self::DaemonSet => "DaemonSet",
             Self::ReplicaSet => "ReplicaSet",
+            Self::ControllerRevision => "ControllerRevision",
             Self::Pod => "Pod",
             Self::Service => "Service",
             Self::ConfigMap => "ConfigMap",
@@ -49,6 +54,7 @@ impl Kind {
             Self::StatefulSet => ("/apis/apps/v1", "statefulsets"),
             Self::DaemonSet => ("/apis/apps/v1", "daemonsets"),
             Self::ReplicaSet => ("/apis/apps/v1", "replicasets"),
+            Self::ControllerRevision => ("/apis/apps/v1", "controllerrevisions"),
             Self::Pod => ("/api/v1", "pods"),
             Self::Service => ("/api/v1", "services"),
             Self::ConfigMap => ("/api/v1", "configmaps"),

@@ -32,7 +32,7 @@ pub enum Clue {
     Pod(String, String),
     /// The owner of the pods behind a Service.
     Service(String, String),
-    /// The one Deployment of the namespace with such a container.
+    /// The one workload of the namespace with such a container.
     Container(String, String),
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::DismissReason;
-use lastgood_core::template;
+use lastgood_core::{revision, template};
 
 use super::clue::Clue;
 use super::{Correlation, Dismissal, Found, Looked};
@@ -19,13 +19,13 @@ pub struct Workload {
     pub kind: Kind,
     /// The object as it is now.
     pub object: Object,
-    /// The version that the alert is about, by its template's hash, where a pod or ReplicaSet of it led here.
+    /// The version that the alert is about, by its template's hash, where a pod of it, or what carries it, led here.
     pub about: Option<String>,
 }
 
 enum Step {
     Found(Found),
-    /// Through this version's ReplicaSet, by its template's hash.
+    /// Through what carries this version, by its template's hash.
     Through(Found, String),
     Several(BTreeSet<String>),
     Nothing(String),
@@ -99,10 +99,26 @@ async fn owner_of_pod(cluster: &dyn Lookup, pod: &Object) -> Looked<Step> {
         "DaemonSet" => Kind::DaemonSet,
         other => return Ok(Step::Nothing(format!("the pod is of {other}/{}", owner.name))),
     };
-    Ok(match cluster.get(kind, pod.namespace(), &owner.name).await? {
-        Some(object) => Step::Found((kind, object)),
-        None => Step::Nothing(format!("its {kind} {} does not exist", owner.name)),
+    let Some(object) = cluster.get(kind, pod.namespace(), &owner.name).await? else {
+        return Ok(Step::Nothing(format!("its {kind} {} does not exist", owner.name)));
+    };
+    Ok(match version_of_pod(cluster, kind, &object, pod).await? {
+        Some(hash) => Step::Through((kind, object), hash),
+        None => Step::Found((kind, object)),
     })
+}
+
+/// The version of a StatefulSet's or DaemonSet's pod, by its template's hash, where its ControllerRevision is there still.
+async fn version_of_pod(cluster: &dyn Lookup, kind: Kind, owner: &Object, pod: &Object) -> Looked<Option<String>> {
+    let label = revision::label_of(pod.json());
+    if label.is_empty() {
+        return Ok(None);
+    }
+    // A StatefulSet's pods name the whole revision, a DaemonSet's only the hash at the end of its name.
+    let name = if kind == Kind::DaemonSet { format!("{}-{label}", owner.name()) } else { label.to_owned() };
+    let found = cluster.get(Kind::ControllerRevision, pod.namespace(), &name).await?;
+    let own = found.filter(|found| found.controller().is_some_and(|controller| controller.uid == owner.uid()));
+    Ok(own.and_then(|found| revision::template(found.json())).map(|carried| template::hash(&carried)))
 }
 
 /// A pod that is gone: `<owner>-<suffix>`.
@@ -142,7 +158,7 @@ async fn behind_service(cluster: &dyn Lookup, namespace: &str, name: &str) -> Lo
         }
     }
     if owners.is_empty() {
-        for kind in [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet] {
+        for kind in Kind::WORKLOADS {
             let all = cluster.list(kind, namespace, &Selector::everything()).await?;
             owners.extend(all.into_iter().filter(|o| selector.matches(&o.template_labels())).map(|o| (kind, o)));
         }
@@ -151,9 +167,13 @@ async fn behind_service(cluster: &dyn Lookup, namespace: &str, name: &str) -> Lo
 }
 
 async fn with_container(cluster: &dyn Lookup, namespace: &str, name: &str) -> Looked<Step> {
-    let all = cluster.list(Kind::Deployment, namespace, &Selector::everything()).await?;
-    let having = all.into_iter().filter(|o| o.container_names().any(|container| container == name));
-    Ok(the_only(having.map(|o| (Kind::Deployment, o)).collect(), "no Deployment has such a container"))
+    let mut having = Vec::new();
+    for kind in Kind::WORKLOADS {
+        let all = cluster.list(kind, namespace, &Selector::everything()).await?;
+        let of_kind = all.into_iter().filter(|o| o.container_names().any(|container| container == name));
+        having.extend(of_kind.map(|o| (kind, o)));
+    }
+    Ok(the_only(having, "no workload has such a container"))
 }
 
 fn the_only(found: Vec<Found>, none: &str) -> Step {
@@ -181,88 +201,4 @@ impl std::fmt::Display for Clue {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::cluster::fake::{FakeCluster, owner};
-
-    fn shop() -> FakeCluster {
-        FakeCluster::default()
-            .with_web("shop", "web", "app")
-            .with_web("shop", "api", "app")
-            .with_web("shop", "db", "db")
-            .with(Kind::StatefulSet, json!({"metadata": {"namespace": "shop", "name": "pg"}}))
-            .with(Kind::DaemonSet, json!({"metadata": {"namespace": "shop", "name": "agent"}}))
-            .with(
-                Kind::Pod,
-                json!({"metadata": {"namespace": "shop", "name": "job-1", "ownerReferences": [owner("Job", "job")]}}),
-            )
-            .with(Kind::Service, json!({"metadata": {"namespace": "shop", "name": "web"}, "spec": {"selector": {"app": "web"}}}))
-            .with(Kind::Service, json!({"metadata": {"namespace": "shop", "name": "ext"}, "spec": {}}))
-    }
-
-    async fn lead(clue: Clue) -> String {
-        match resolve(&shop(), &[clue]).await.unwrap() {
-            Correlation::Found(workload) => format!("{}/{}", workload.kind, workload.object.name()),
-            Correlation::Dismissed(dismissal) => dismissal.reason.code().to_owned(),
-        }
-    }
-
-    #[tokio::test]
-    async fn each_clue_leads_to_its_workload_or_nowhere() {
-        let at = |make: fn(String, String) -> Clue, name: &str| make("shop".into(), name.into());
-        for (clue, leads_to) in [
-            (Clue::Explicit(Kind::Deployment, "shop".into(), "web".into()), "Deployment/web"),
-            (Clue::Explicit(Kind::Deployment, "shop".into(), "gone".into()), "no_workload"),
-            (at(Clue::ReplicaSet, "web-abc"), "Deployment/web"),
-            (at(Clue::Pod, "web-abc-x1"), "Deployment/web"),
-            (at(Clue::Pod, "web-abc-gone1"), "Deployment/web"),
-            (at(Clue::Pod, "web-old-gone1"), "no_workload"),
-            (at(Clue::Pod, "job-1"), "no_workload"),
-            (at(Clue::Pod, "pg-0"), "StatefulSet/pg"),
-            (at(Clue::Pod, "agent-x2x2x"), "DaemonSet/agent"),
-            (at(Clue::Service, "web"), "Deployment/web"),
-            (at(Clue::Service, "ext"), "no_workload"),
-            (at(Clue::Container, "db"), "Deployment/db"),
-            (at(Clue::Container, "app"), "ambiguous_workload"),
-            (at(Clue::Container, "none"), "no_workload"),
-        ] {
-            assert_eq!(lead(clue.clone()).await, leads_to, "{clue}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_pod_tells_which_version_it_is_about() {
-        let template = json!({"spec": {"containers": [{"name": "app", "image": "web:v1"}]}});
-        let cluster = shop().with(
-            Kind::ReplicaSet,
-            json!({"metadata": {"namespace": "shop", "name": "web-v1", "ownerReferences": [owner("Deployment", "web")]},
-                "spec": {"template": template}}),
-        );
-        let Correlation::Found(found) = resolve(&cluster, &[Clue::Pod("shop".into(), "web-v1-gone1".into())]).await.unwrap()
-        else {
-            panic!("the ReplicaSet is there")
-        };
-        assert_eq!((found.object.name(), found.about), ("web", Some(template::hash(&template))));
-    }
-
-    #[tokio::test]
-    async fn several_candidates_are_named() {
-        let answer = resolve(&shop(), &[Clue::Container("shop".into(), "app".into())]).await.unwrap();
-        let Correlation::Dismissed(dismissal) = answer else { panic!("{answer:?}") };
-        assert!(dismissal.detail.contains("Deployment/api, Deployment/web"), "{}", dismissal.detail);
-    }
-
-    #[tokio::test]
-    async fn an_outage_dismisses_nothing() {
-        let away = FakeCluster { away: true, ..shop() };
-        assert!(resolve(&away, &[Clue::Pod("shop".into(), "web-abc-x1".into())]).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_clue_that_leads_nowhere_gives_way_to_the_next() {
-        let clues = [Clue::Pod("shop".into(), "gone-1-2".into()), Clue::Workload(Kind::Deployment, "shop".into(), "web".into())];
-        assert!(matches!(resolve(&shop(), &clues).await.unwrap(), Correlation::Found(_)));
-    }
-}
+mod tests;

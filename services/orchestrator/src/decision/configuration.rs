@@ -9,16 +9,16 @@ use lastgood_core::configuration::restore::{Now, Rules, planned};
 use lastgood_core::configuration::{Kind as Held, Place};
 
 use super::Engine;
-use crate::cluster::{Kind, LookupError, Object};
+use crate::cluster::{LookupError, Object};
 use crate::configuration::{Restored, Seen, restore};
 use crate::plan::{Step, Target};
 
 impl Engine {
     /// What the workload's template refers to, as it is now.
-    pub(super) async fn running(&self, kind: Kind, workload: &Object, rules: Rules) -> Result<Vec<Seen>, LookupError> {
+    pub(super) async fn running(&self, workload: &Object, rules: Rules) -> Result<Vec<Seen>, LookupError> {
         match workload.template() {
-            Some(template) if kind == Kind::Deployment => self.reader().running(workload.namespace(), template, rules).await,
-            _ => Ok(Vec::new()),
+            Some(template) => self.reader().running(workload.namespace(), template, rules).await,
+            None => Ok(Vec::new()),
         }
     }
 

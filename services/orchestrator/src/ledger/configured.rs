@@ -67,7 +67,7 @@ impl Referred {
     /// What a workload refers to from now on.
     pub(super) fn set(&self, key: &Key, places: Vec<Place>) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let objects: Vec<Object> = places.into_iter().map(|place| (key.0.clone(), place)).collect();
+        let objects: Vec<Object> = places.into_iter().map(|place| (key.1.clone(), place)).collect();
         if state.by_workload.get(key).is_some_and(|before| *before == objects) {
             return;
         }
@@ -152,9 +152,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cluster::Kind as Workload;
 
     fn key(name: &str) -> Key {
-        ("shop".to_owned(), name.to_owned())
+        (Workload::Deployment, "shop".to_owned(), name.to_owned())
     }
 
     fn web() -> Place {

@@ -1,9 +1,12 @@
-//! The ledger of each workload's versions: what is known of it (`view`), what a look at the cluster adds (`observe`, pure), and the
-//! watch that keeps looking (`watch`); whether a version has proved itself (`soak`, pure).
+//! The ledger of each workload's versions: what is known of it (`view`), what a look at the cluster adds (`observe`, pure, with
+//! what differs by kind in `carriers` and `availability`), and the watch that keeps looking (`watch`); whether a version has proved itself
+//! (`soak`, pure).
 //!
 //! Guarantees: a version is recorded as available only while it is seen so, as the current one; nothing is appended that the ledger
 //! says already. Must not: choose a version; core does.
 
+pub mod availability;
+pub mod carriers;
 mod configured;
 pub mod observe;
 mod rolled_back;
@@ -15,6 +18,6 @@ mod wakes;
 mod watch;
 
 pub use rolled_back::{HEARS, RolledBack};
-pub use store::{LedgerStore, StoreError};
+pub use store::{LedgerStore, Scope, StoreError};
 pub use view::LedgerView;
 pub use watch::{Terms, WatchError, watch};

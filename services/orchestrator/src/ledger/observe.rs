@@ -1,6 +1,6 @@
-//! What one look at a Deployment and its ReplicaSets adds to its ledger.
+//! What one look at a workload and at what carries its versions adds to its ledger.
 //!
-//! Guarantees: looking again adds nothing; a version is current once its ReplicaSet is there (a paused Deployment's changes are not);
+//! Guarantees: looking again adds nothing; a version is current once its carrier is there (a paused Deployment's changes are not);
 //! versions that were only found, not seen to run well, are recorded without any proof. What is recorded of field ownership is never
 //! lastgood's own. Must not: read a clock: times are the objects' and the stream's.
 
@@ -12,6 +12,7 @@ use lastgood_core::template;
 use serde_json::Value;
 
 use super::LedgerView;
+use super::carriers::{Carrier, by_version};
 use crate::cluster::Object;
 use crate::configuration::{Seen, recorded};
 
@@ -22,7 +23,7 @@ const OUR_MANAGER: &str = "lastgood";
 
 /// The facts that this look adds, oldest version first; `seen` is the configuration that the template refers to, as it is now.
 #[must_use]
-pub fn observe(view: &LedgerView, deployment: &Object, sets: &[Object], seen: &[Seen]) -> Vec<LedgerFact> {
+pub fn observe(view: &LedgerView, deployment: &Object, sets: &[Carrier], seen: &[Seen]) -> Vec<LedgerFact> {
     let Some(template) = deployment.template() else { return Vec::new() };
     let hash = template::hash(template);
     let sets = by_version(deployment, sets);
@@ -54,25 +55,6 @@ fn configured(version: v1::Version, template: &Value, view: &LedgerView, seen: &
     };
     let in_place = seen.iter().any(|one| one.reference.at_start && !same(&one.recorded));
     v1::Version { id, configuration, in_place, first_seen: None, ..version }
-}
-
-/// The newest ReplicaSet of each version, by the template's hash.
-#[must_use]
-pub fn by_version<'a>(deployment: &Object, sets: &'a [Object]) -> BTreeMap<String, &'a Object> {
-    let is_ours = |set: &&Object| set.controller().is_some_and(|owner| owner.uid == deployment.uid());
-    let mut ours: Vec<_> = sets.iter().filter(is_ours).collect();
-    ours.sort_by_key(|set| set.revision());
-    ours.into_iter().filter_map(|set| Some((template::hash(set.template()?), set))).collect()
-}
-
-/// Whether every wanted replica, at least one, runs the current template and is available, and none runs another.
-#[must_use]
-pub fn is_available(deployment: &Object) -> bool {
-    let desired = deployment.at("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
-    let counts = ["replicas", "updatedReplicas", "availableReplicas"];
-    desired >= 1
-        && deployment.number("/status/observedGeneration") >= deployment.generation()
-        && counts.iter().all(|count| deployment.number(&format!("/status/{count}")) == desired)
 }
 
 /// `spec.template` of the last-applied-configuration, JSON, with the names that its owner gave; empty where there is none.
@@ -129,32 +111,31 @@ fn owners_of(json: &[u8]) -> Vec<(String, String, Value)> {
     serde_json::from_slice(json).map(|fields| template_owners(&fields)).unwrap_or_default()
 }
 
-/// Versions that have a ReplicaSet and that the ledger doesn't know, oldest first. Nobody knows with which configuration they ran.
-fn found_besides(view: &LedgerView, deployment: &Object, current: &str, sets: &BTreeMap<String, &Object>) -> Vec<LedgerFact> {
+/// Versions that something carries and that the ledger doesn't know, oldest first. Nobody knows with which configuration they ran.
+fn found_besides(view: &LedgerView, deployment: &Object, current: &str, sets: &BTreeMap<String, &Carrier>) -> Vec<LedgerFact> {
     let mut unknown: Vec<_> =
         sets.iter().filter(|(hash, _)| *hash != current && view.of_template(hash).next().is_none()).collect();
-    unknown.sort_by_key(|(_, set)| set.revision());
-    let observed = |(hash, set): (&String, &&Object)| {
-        let template = set.template()?;
-        Some(LedgerFact::from(v1::VersionObserved {
-            version: Some(version(hash, template, set)),
+    unknown.sort_by_key(|(_, set)| set.revision);
+    let observed = |(hash, set): (&String, &&Carrier)| {
+        LedgerFact::from(v1::VersionObserved {
+            version: Some(version(hash, &set.template, set)),
             workload_uid: deployment.uid().to_owned(),
-            template_json: json_bytes(&template::normalise(&without_copies(template))),
+            template_json: json_bytes(&without_copies(&set.template)),
             ..v1::VersionObserved::default()
-        }))
+        })
     };
-    unknown.into_iter().filter_map(observed).collect()
+    unknown.into_iter().map(observed).collect()
 }
 
-/// A version as its ReplicaSet shows it.
+/// A version as its carrier shows it.
 #[must_use]
-pub fn version(hash: &str, template: &Value, set: &Object) -> v1::Version {
+pub fn version(hash: &str, template: &Value, set: &Carrier) -> v1::Version {
     v1::Version {
         template_hash: hash.to_owned(),
         images: template::images(template),
-        revision: set.revision(),
-        replica_set: set.name().to_owned(),
-        first_seen: set.created().map(contracts::time::to_proto),
+        revision: set.revision,
+        replica_set: set.name.clone(),
+        first_seen: set.created.map(contracts::time::to_proto),
         ..v1::Version::default()
     }
 }
@@ -188,13 +169,15 @@ mod tests {
             "status": {"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "availableReplicas": available}}))
     }
 
-    fn set(image: &str, revision: i64) -> Object {
+    fn set(image: &str, revision: i64) -> Carrier {
         let mut template = template(image);
         template["metadata"]["labels"]["pod-template-hash"] = json!("x");
-        Object::new(json!({"metadata": {"name": format!("web-{revision}"), "creationTimestamp": "2026-11-21T10:00:00Z",
+        let set =
+            Object::new(json!({"metadata": {"name": format!("web-{revision}"), "creationTimestamp": "2026-11-21T10:00:00Z",
                 "annotations": {"deployment.kubernetes.io/revision": revision.to_string()},
                 "ownerReferences": [{"kind": "Deployment", "name": "web", "uid": "u", "controller": true}]},
-            "spec": {"template": template}}))
+            "spec": {"template": template}}));
+        Carrier::of(&set).unwrap()
     }
 
     fn record(view: LedgerView, facts: &[LedgerFact]) -> LedgerView {
@@ -219,11 +202,6 @@ mod tests {
         assert_eq!(told(&facts), ["observed web:v1", "observed web:v2"]);
         let view = record(LedgerView::default(), &facts);
         assert!(observe(&view, &deployment("web:v2", 2), &sets).is_empty(), "looking again adds nothing");
-    }
-
-    #[test]
-    fn a_version_is_available_only_when_all_of_it_is() {
-        assert!(!is_available(&deployment("web:v1", 1)) && is_available(&deployment("web:v1", 2)));
     }
 
     #[test]
@@ -265,9 +243,29 @@ mod tests {
     }
 
     #[test]
+    fn a_stateful_set_is_recorded_by_its_controller_revisions() {
+        let revision = |image: &str, number: i64| {
+            let mut patch = template(image);
+            patch["$patch"] = json!("replace");
+            let object = Object::new(json!({"metadata": {"name": format!("web-{number}"),
+                    "ownerReferences": [{"kind": "StatefulSet", "name": "web", "uid": "u", "controller": true}]},
+                "revision": number, "data": {"spec": {"template": patch}}}));
+            Carrier::of(&object).unwrap()
+        };
+        let live = Object::new(json!({"metadata": {"name": "web", "uid": "u", "generation": 2},
+            "spec": {"replicas": 2, "template": template("web:v2")}, "status": {"observedGeneration": 2}}));
+        let carriers = [revision("web:v1", 1), revision("web:v2", 2)];
+        let facts = observe(&LedgerView::default(), &live, &carriers);
+        assert_eq!(told(&facts), ["observed web:v1", "observed web:v2"]);
+        let view = record(LedgerView::default(), &facts);
+        assert!(observe(&view, &live, &carriers).is_empty(), "looking again adds nothing");
+        let known = view.known(&carriers[1].hash).unwrap();
+        assert_eq!((known.version.replica_set.as_str(), known.version.revision), ("web-2", 2));
+    }
+
+    #[test]
     fn another_workloads_replica_set_is_not_ours() {
-        let mut foreign = set("web:v1", 1).json().clone();
-        foreign["metadata"]["ownerReferences"][0]["uid"] = json!("other");
-        assert!(observe(&LedgerView::default(), &deployment("web:v1", 2), &[Object::new(foreign)]).is_empty());
+        let foreign = Carrier { owner: "other".into(), ..set("web:v1", 1) };
+        assert!(observe(&LedgerView::default(), &deployment("web:v1", 2), &[foreign]).is_empty());
     }
 }

@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use lastgood_core::ledger::Known;
 use serde_json::Value;
 
-use super::observe::is_available;
-use crate::cluster::Object;
+use super::availability::{Counts, is_available};
+use crate::cluster::{Kind, Object};
 
 /// What a look saw of the current version.
 #[derive(Debug, Clone, Copy)]
@@ -32,14 +32,14 @@ pub struct Stand {
 }
 
 impl Stand {
-    /// Of a Deployment and its current version's pods.
+    /// Of a workload and its current version's pods.
     #[must_use]
-    pub fn of(deployment: &Object, pods: &[Object], quiet: bool, now: Timestamp) -> Self {
-        let count = |number: i64| u32::try_from(number).unwrap_or_default();
+    pub fn of(kind: Kind, workload: &Object, pods: &[Object], quiet: bool, now: Timestamp) -> Self {
+        let (counts, count) = (Counts::of(kind, workload), |number: i64| u32::try_from(number).unwrap_or_default());
         Self {
-            available: is_available(deployment),
-            replicas: count(deployment.number("/status/availableReplicas")),
-            wanted: count(deployment.at("/spec/replicas").and_then(Value::as_i64).unwrap_or(1)),
+            available: is_available(kind, workload),
+            replicas: count(counts.available),
+            wanted: count(counts.desired),
             restarts: restarts(pods),
             quiet,
             now,

@@ -9,8 +9,10 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-/// A workload's namespace and name.
-pub(super) type Key = (String, String);
+use crate::cluster::Kind;
+
+/// A workload's kind, namespace and name.
+pub(super) type Key = (Kind, String, String);
 
 /// The wakes that are set.
 #[derive(Debug, Default)]
@@ -74,7 +76,7 @@ mod tests {
     }
 
     fn key(name: &str) -> Key {
-        ("shop".to_owned(), name.to_owned())
+        (Kind::Deployment, "shop".to_owned(), name.to_owned())
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! Watches Deployments and keeps their ledgers.
+//! Watches the workloads (`Kind::WORKLOADS`) and keeps their ledgers.
 //!
-//! Guarantees: each look reads the Deployment and its ReplicaSets live, so that events which come late or out of order can't record an
-//! old state as the present one; a look that found nothing new writes nothing; at the end of a version's soak it is looked at again, also
+//! Guarantees: each look reads the workload and what carries its versions live, so that events which come late or out of order can't record
+//! an old state as the present one; a look that found nothing new writes nothing; at the end of a version's soak it is looked at again, also
 //! if nothing happened, and so it is when the content of what its template refers to changes; a ledger that has grown is compacted. Memory
 //! holds a few numbers and names a workload, and nothing of what ConfigMaps and Secrets hold. An outage delays and loses nothing
 //! that is still so afterwards. Must not: claim what it did not see.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use chassis::incidents::{Incidents, LoadError};
 use contracts::LedgerFact;
 use contracts::subjects::streams;
 use contracts::v1::WorkloadRef;
+use futures::stream::{BoxStream, select_all};
 use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
@@ -30,8 +31,10 @@ use lastgood_core::policy::Effective;
 use lastgood_core::template;
 use tokio_util::sync::CancellationToken;
 
+use super::availability::{Counts, is_available, is_caught_up};
+use super::carriers::{self, Carrier, by_version};
 use super::configured::{Referred, changes};
-use super::observe::{by_version, is_available, last_applied_template, observe, template_owners};
+use super::observe::{last_applied_template, observe, template_owners};
 use super::soak::{self, Stand};
 use super::wakes::{Key, Wakes};
 use super::{LedgerStore, LedgerView, StoreError};
@@ -58,7 +61,7 @@ pub type Terms = Arc<dyn Fn(&Object) -> Effective + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// The stream of events ended by itself.
-    #[error("the watch of Deployments ended by itself")]
+    #[error("the watch of workloads ended by itself")]
     Ended,
 }
 
@@ -104,23 +107,24 @@ pub async fn watch(
     let name = cluster_name.into();
     let watch =
         Watch { cluster: Arc::clone(&reader.cluster), reader, store, incidents, clock, terms, name, seen, wakes, referred };
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"));
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    let events = watcher::watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
-    let (watch, stop, listed) = (&watch, &stopping, &listed);
+    let not_listed = Mutex::new(BTreeSet::from(Kind::WORKLOADS));
+    let events = select_all(Kind::WORKLOADS.map(|kind| events(&client, kind)));
+    let (watch, stop, listed, not_listed) = (&watch, &stopping, &listed, &not_listed);
     let configured = changes(&client, &watch.referred, watch.reader.reads_secrets())
         .for_each_concurrent(CONCURRENT, |key| watch.look_until_done(key, stop));
-    let looks = events
-        .inspect_err(|error| tracing::warn!(%error, "the watch of Deployments is interrupted"))
-        .filter_map(|event| async { event.ok() })
-        .for_each_concurrent(CONCURRENT, |event| async move {
-            match event {
-                Event::Apply(object) | Event::InitApply(object) => watch.look_if_new(object, stop).await,
-                Event::Delete(object) => watch.forget(&object),
-                Event::InitDone => listed(),
-                Event::Init => {}
+    let looks = events.for_each_concurrent(CONCURRENT, |(kind, event)| async move {
+        match event {
+            Event::Apply(object) | Event::InitApply(object) => watch.look_if_new(kind, object, stop).await,
+            Event::Delete(object) => watch.forget(kind, &object),
+            Event::InitDone => {
+                let mut not_listed = not_listed.lock().unwrap_or_else(PoisonError::into_inner);
+                if not_listed.remove(&kind) && not_listed.is_empty() {
+                    listed();
+                }
             }
-        });
+            Event::Init => {}
+        }
+    });
     tokio::select! {
         biased;
         () = stopping.cancelled() => Ok(()),
@@ -130,9 +134,20 @@ pub async fn watch(
     }
 }
 
+fn events(client: &Client, kind: Kind) -> BoxStream<'static, (Kind, Event<DynamicObject>)> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind.name()));
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    watcher::watcher(api, watcher::Config::default().page_size(PAGE))
+        .default_backoff()
+        .inspect_err(move |error| tracing::warn!(%kind, %error, "the watch is interrupted"))
+        .filter_map(move |event| async move { Some((kind, event.ok()?)) })
+        .boxed()
+}
+
 impl Watch {
-    fn forget(&self, object: &DynamicObject) {
-        let key = (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone().unwrap_or_default());
+    fn forget(&self, kind: Kind, object: &DynamicObject) {
+        let (namespace, name) = (object.metadata.namespace.clone(), object.metadata.name.clone());
+        let key = (kind, namespace.unwrap_or_default(), name.unwrap_or_default());
         self.wakes.set(&key, None);
         self.referred.set(&key, Vec::new());
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
@@ -155,11 +170,11 @@ impl Watch {
         }
     }
 
-    async fn look_if_new(&self, object: DynamicObject, stopping: &CancellationToken) {
+    async fn look_if_new(&self, kind: Kind, object: DynamicObject, stopping: &CancellationToken) {
         let Ok(object) = serde_json::to_value(object).map(Object::new) else { return };
-        let key = (object.namespace().to_owned(), object.name().to_owned());
+        let key = (kind, object.namespace().to_owned(), object.name().to_owned());
         let known = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
-        if known == Some(digest(&object)) {
+        if known == Some(digest(kind, &object)) {
             return;
         }
         drop(object);
@@ -182,17 +197,17 @@ impl Watch {
                 Err(LookError::Ledger(StoreError::Append(AppendError::Lost))) => {}
                 // A newer binary's fact: it looks too, and knows more.
                 Err(LookError::Ledger(StoreError::Fold(error))) => {
-                    tracing::error!(namespace = key.0, name = key.1, %error, "this workload's ledger is left alone");
+                    tracing::error!(kind = %key.0, namespace = key.1, name = key.2, %error, "this workload's ledger is left alone");
                     return;
                 }
                 // Too large to store, for instance. Trying on would keep one of the few hands from all other workloads.
                 Err(LookError::Ledger(StoreError::Append(AppendError::Refused(reason)))) => {
-                    tracing::error!(namespace = key.0, name = key.1, reason, "this workload's version can't be recorded");
+                    tracing::error!(kind = %key.0, namespace = key.1, name = key.2, reason, "this workload's version can't be recorded");
                     metrics::counter!("lastgood_ledger_refused_total").increment(1);
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(namespace = key.0, name = key.1, error = &error as &dyn std::error::Error, "can't look now");
+                    tracing::warn!(kind = %key.0, namespace = key.1, name = key.2, error = &error as &dyn std::error::Error, "can't look now");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -202,41 +217,40 @@ impl Watch {
 
     /// One look; the digest of what was looked at, or `None` where it is gone.
     async fn look(&self, key: &Key) -> Result<Option<u64>, LookError> {
-        let (namespace, name) = (key.0.as_str(), key.1.as_str());
-        let Some(deployment) = self.cluster.get(Kind::Deployment, namespace, name).await? else { return Ok(None) };
-        let terms = (self.terms)(&deployment);
+        let (kind, namespace, name) = (key.0, key.1.as_str(), key.2.as_str());
+        let Some(object) = self.cluster.get(kind, namespace, name).await? else { return Ok(None) };
+        let terms = (self.terms)(&object);
         if !terms.ledger {
             self.wakes.set(key, None);
             self.referred.set(key, Vec::new());
-            return Ok(Some(digest(&deployment)));
+            return Ok(Some(digest(kind, &object)));
         }
-        let selector = deployment.selector().unwrap_or_else(Selector::everything);
         let workload = WorkloadRef {
             cluster: self.name.to_string(),
             namespace: namespace.to_owned(),
-            kind: Kind::Deployment.name().to_owned(),
+            kind: kind.name().to_owned(),
             name: name.to_owned(),
         };
-        let sets = self.cluster.list(Kind::ReplicaSet, namespace, &selector).await?;
+        let carriers = carriers::list(self.cluster.as_ref(), kind, &object).await?;
         let view = self.store.load(&workload).await?;
-        let seen = self.configuration(key, &deployment, &terms).await?;
-        let mut facts = observe(&view, &deployment, &sets, &seen);
+        let seen = self.configuration(key, &object, &terms).await?;
+        let mut facts = observe(&view, &object, &carriers, &seen);
         let mut view = self.store.add(&workload, view, &facts).await?;
-        let proof = self.prove(&workload, &deployment, &sets, &view, terms.soak).await?;
+        let proof = self.prove(&workload, (kind, &object), &carriers, &view, terms.soak).await?;
         if !proof.is_empty() {
             view = self.store.add(&workload, view, &proof).await?;
             facts.extend(proof);
         }
         for fact in &facts {
             metrics::counter!("lastgood_ledger_facts_total", "type" => fact.event_type()).increment(1);
-            tracing::debug!(namespace, name, fact = fact.event_type(), "ledger");
+            tracing::debug!(%kind, namespace, name, fact = fact.event_type(), "ledger");
         }
         self.wakes.set(key, self.next_look(&view, terms.soak));
         let goes = surplus(&view.ledger, terms.keep_versions, terms.soak);
         if goes.len() > terms.keep_versions / 4 || view.facts > FACTS {
             self.store.compact(&workload, &view, &goes).await?;
         }
-        Ok(Some(digest(&deployment)))
+        Ok(Some(digest(kind, &object)))
     }
 
     /// What the template refers to, as it is now. Noted before it is read, so that what changes from then on wakes another look.
@@ -250,35 +264,35 @@ impl Watch {
     async fn prove(
         &self,
         workload: &WorkloadRef,
-        deployment: &Object,
-        sets: &[Object],
+        (kind, object): (Kind, &Object),
+        carriers: &[Carrier],
         view: &LedgerView,
         soak: Duration,
     ) -> Result<Vec<LedgerFact>, LookError> {
         // What was observed just now, of this very template.
-        let hash = deployment.template().map(template::hash).unwrap_or_default();
+        let hash = object.template().map(template::hash).unwrap_or_default();
         let Some(known) = view.current_hash().and_then(|id| view.known(id)).filter(|known| known.version.template_hash == hash)
         else {
             return Ok(Vec::new());
         };
-        let nothing_to_see = known.clean_since.is_none() && !is_available(deployment);
+        let nothing_to_see = known.clean_since.is_none() && !is_available(kind, object);
         if soak::is_proved(known, soak) || nothing_to_see {
             return Ok(Vec::new());
         }
-        let pods = self.pods(deployment, sets, &hash).await?;
+        let pods = self.pods(object, carriers, &hash).await?;
         let (now, _) = self.store.bus().server_time(streams::LEDGER).await?;
-        let mut stand = Stand::of(deployment, &pods, self.is_quiet(workload).await?, now);
+        let mut stand = Stand::of(kind, object, &pods, self.is_quiet(workload).await?, now);
         stand.available &= soak::took_up(known, view.current_since(known.id()), &pods);
         Ok(soak::prove(known, &stand, soak))
     }
 
     /// The pods of one version.
-    async fn pods(&self, deployment: &Object, sets: &[Object], hash: &str) -> Result<Vec<Object>, LookError> {
-        let sets = by_version(deployment, sets);
-        let Some(set) = sets.get(hash) else { return Ok(Vec::new()) };
-        let selector = deployment.selector().unwrap_or_else(Selector::everything);
-        let mut pods = self.cluster.list(Kind::Pod, deployment.namespace(), &selector).await?;
-        pods.retain(|pod| pod.controller().is_some_and(|owner| owner.uid == set.uid()));
+    async fn pods(&self, object: &Object, carriers: &[Carrier], hash: &str) -> Result<Vec<Object>, LookError> {
+        let carriers = by_version(object, carriers);
+        let Some(carrier) = carriers.get(hash) else { return Ok(Vec::new()) };
+        let selector = object.selector().unwrap_or_else(Selector::everything);
+        let mut pods = self.cluster.list(Kind::Pod, object.namespace(), &selector).await?;
+        pods.retain(|pod| carrier.has(pod));
         Ok(pods)
     }
 
@@ -298,7 +312,8 @@ impl Watch {
     /// When the current version has to be looked at again, whatever happens.
     fn next_look(&self, view: &LedgerView, soak: Duration) -> Option<Timestamp> {
         let known = view.known(view.current_hash()?)?;
-        if soak::is_proved(known, soak) || known.version.fully_available_at.is_none() {
+        let unread = known.version.in_place;
+        if soak::is_proved(known, soak) || (known.version.fully_available_at.is_none() && !unread) {
             return None;
         }
         let now = self.clock.now();
@@ -309,22 +324,22 @@ impl Watch {
     }
 }
 
-/// A hash of everything about a Deployment that a look's result can depend on; status counts only as "available" and "caught up".
-fn digest(deployment: &Object) -> u64 {
+/// A hash of everything about a workload that a look's result can depend on; status counts only as "available" and "caught up".
+fn digest(kind: Kind, workload: &Object) -> u64 {
     let mut hasher = DefaultHasher::new();
-    deployment.uid().hash(&mut hasher);
-    deployment.template().map(template::hash).hash(&mut hasher);
-    last_applied_template(deployment).hash(&mut hasher);
-    for (manager, operation, fields) in deployment.at("/metadata/managedFields").map(template_owners).unwrap_or_default() {
+    workload.uid().hash(&mut hasher);
+    workload.template().map(template::hash).hash(&mut hasher);
+    last_applied_template(workload).hash(&mut hasher);
+    for (manager, operation, fields) in workload.at("/metadata/managedFields").map(template_owners).unwrap_or_default() {
         (manager, operation, fields.to_string()).hash(&mut hasher);
     }
     // Whoever opts in has copies of the configuration kept from then on.
-    deployment.annotation(crate::brakes::MODE).hash(&mut hasher);
-    is_available(deployment).hash(&mut hasher);
-    (deployment.number("/status/observedGeneration") >= deployment.generation()).hash(&mut hasher);
+    workload.annotation(crate::effective::MODE).hash(&mut hasher);
+    is_available(kind, workload).hash(&mut hasher);
+    is_caught_up(workload).hash(&mut hasher);
     // A resumed rollout makes its ReplicaSet later than the template says.
-    deployment.at("/spec/paused").and_then(serde_json::Value::as_bool).hash(&mut hasher);
-    deployment.number("/status/updatedReplicas").min(1).hash(&mut hasher);
+    workload.at("/spec/paused").and_then(serde_json::Value::as_bool).hash(&mut hasher);
+    Counts::of(kind, workload).updated.min(1).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -341,14 +356,16 @@ mod tests {
                     "time": "2026-11-21T10:00:00Z", "fieldsV1": {"f:spec": {"f:template": {"f:spec": {".": {}}}}}}]},
             "spec": {"template": {"spec": {"containers": [{"name": "web", "image": "a"}]}}}, "status": {"observedGeneration": 2}});
         let event: DynamicObject = serde_json::from_value(read.clone()).unwrap();
-        assert_eq!(digest(&Object::new(serde_json::to_value(event).unwrap())), digest(&Object::new(read)));
+        let digest = |value| digest(Kind::Deployment, &Object::new(value));
+        assert_eq!(digest(serde_json::to_value(event).unwrap()), digest(read));
     }
 
     #[test]
     fn counts_that_prove_nothing_do_not_wake_a_look() {
         let with = |replicas: i64, available: i64| {
-            digest(&Object::new(json!({"metadata": {"uid": "u", "generation": 1}, "spec": {"replicas": 3, "template": {}},
-                "status": {"observedGeneration": 1, "replicas": replicas, "updatedReplicas": replicas, "availableReplicas": available}})))
+            let object = json!({"metadata": {"uid": "u", "generation": 1}, "spec": {"replicas": 3, "template": {}},
+                "status": {"observedGeneration": 1, "replicas": replicas, "updatedReplicas": replicas, "availableReplicas": available}});
+            digest(Kind::Deployment, &Object::new(object))
         };
         assert_eq!(with(2, 1), with(3, 2));
         assert_ne!(with(3, 2), with(3, 3));

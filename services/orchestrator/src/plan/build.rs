@@ -11,10 +11,12 @@ use lastgood_core::configuration::without_copies;
 use lastgood_core::ledger::describe;
 use lastgood_core::plan::diff::diff;
 use lastgood_core::plan::services::{ServiceView, switch};
+use lastgood_core::policy::Effective;
+use lastgood_core::rollout::Rollout;
 use serde_json::Value;
 
-use super::course::Target;
-use crate::cluster::{Object, Selector, strings};
+use super::course::{Target, strategy};
+use crate::cluster::{Kind, Object, Selector, strings};
 
 /// A plan, and the same for people.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,17 +27,27 @@ pub struct Planned {
     pub summary: String,
 }
 
+impl Planned {
+    /// With what the policy says of the proof: the verifier reads it.
+    #[must_use]
+    pub fn with_checks_of(mut self, policy: &Effective) -> Self {
+        self.plan.checks_yaml = policy.checks_yaml.clone().unwrap_or_default();
+        self.plan.stabilisation = policy.stabilisation.map(contracts::time::duration_to_proto);
+        self
+    }
+}
+
 /// The labels of pods in the namespace that are not this workload's.
 #[derive(Debug, Clone, Default)]
 pub struct Foreign(Vec<BTreeMap<String, String>>);
 
 impl Foreign {
-    /// From the namespace's pods and Deployments: a Deployment without pods now may have some tomorrow.
+    /// From the namespace's pods and workloads: a workload without pods now may have some tomorrow.
     #[must_use]
-    pub fn besides(workload: &Object, pods: &[Object], deployments: &[Object]) -> Self {
+    pub fn besides(workload: &Object, pods: &[Object], workloads: &[Object]) -> Self {
         let own = workload.selector().unwrap_or_else(Selector::everything);
         let pods = pods.iter().map(Object::labels).filter(|labels| !own.matches(labels));
-        let others = deployments.iter().filter(|other| other.uid() != workload.uid()).map(Object::template_labels);
+        let others = workloads.iter().filter(|other| other.uid() != workload.uid()).map(Object::template_labels);
         Self(pods.chain(others).collect())
     }
 
@@ -61,6 +73,7 @@ fn switches(workload: &Object, restored: &Value, services: &[Object], foreign: O
 /// The plan to put this version back. `None` for `foreign` asks for a first look: whether any Service has to be switched at all.
 #[must_use]
 pub fn build(
+    kind: Kind,
     workload: &Object,
     from: &v1::Version,
     target: &Target,
@@ -74,11 +87,12 @@ pub fn build(
     // The names of copies tell people nothing; what they hold does.
     let mut lines = diff(&without_copies(workload.template().unwrap_or(&empty)), &without_copies(&restored));
     lines.extend(target.lines.iter().cloned());
+    lines.extend(notes(kind, workload));
     let lines = lines.join("\n");
     let switched: String = service_switches.iter().map(|switch| ["; switch Service ", &switch.name].concat()).collect();
     let summary = format!("roll back from {} to {}{switched}", describe(from), target.describe());
     let plan = v1::Plan {
-        strategy: "rolling".to_owned(),
+        strategy: strategy(kind).unwrap_or_default().to_owned(),
         from: Some(from.clone()),
         to: Some(target.version.clone()),
         workload_uid: workload.uid().to_owned(),
@@ -90,8 +104,18 @@ pub fn build(
         diff: lines.clone(),
         not_after: Some(contracts::time::to_proto(not_after)),
         configuration: target.configuration.clone(),
+        ..v1::Plan::default()
     };
     Planned { plan, summary: format!("{summary}\n{lines}") }
+}
+
+/// What a person should know of how the version gets into the pods.
+fn notes(kind: Kind, workload: &Object) -> Vec<String> {
+    match kind {
+        Kind::StatefulSet => Rollout::of_stateful_set(workload.json()).notes(),
+        Kind::DaemonSet => Rollout::of_daemon_set(workload.json()).notes(),
+        _ => Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -127,7 +151,7 @@ mod tests {
             Object::new(json!({"metadata": {"name": "pinned"}, "spec": {"selector": {"app": "web", "version": "v2"}}})),
             Object::new(json!({"metadata": {"name": "headless"}, "spec": {}})),
         ];
-        build(&workload(), &v1::Version::default(), &target(), &services, foreign, Timestamp::UNIX_EPOCH).plan
+        build(Kind::Deployment, &workload(), &v1::Version::default(), &target(), &services, foreign, Timestamp::UNIX_EPOCH).plan
     }
 
     #[test]
@@ -136,6 +160,23 @@ mod tests {
         assert_eq!(plan.template_json, target().template_json);
         assert!(plan.diff.contains("web:v2 → web:v1"), "{}", plan.diff);
         assert_eq!((plan.workload_uid.as_str(), plan.workload_generation, plan.strategy.as_str()), ("u", 4, "rolling"));
+    }
+
+    #[test]
+    fn each_kind_has_its_strategy_and_says_what_is_special() {
+        let mut set = workload().json().clone();
+        set["spec"]["replicas"] = json!(3);
+        set["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 1}});
+        let built = |kind| {
+            let version = v1::Version::default();
+            build(kind, &Object::new(set.clone()), &version, &target(), &[], None, Timestamp::UNIX_EPOCH)
+        };
+        let planned = built(Kind::StatefulSet);
+        assert_eq!(planned.plan.strategy, "statefulset");
+        assert!(planned.summary.contains("only pods from ordinal 1 on follow"), "{}", planned.summary);
+        assert!(planned.plan.diff.contains("only pods from ordinal 1 on follow"), "{}", planned.plan.diff);
+        assert_eq!(built(Kind::DaemonSet).plan.strategy, "daemonset");
+        assert!(!built(Kind::Deployment).summary.contains("ordinal"));
     }
 
     #[test]

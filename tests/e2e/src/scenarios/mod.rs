@@ -7,3 +7,4 @@ pub mod contested;
 pub mod failed;
 pub mod halted;
 pub mod killed;
+pub mod kinds;

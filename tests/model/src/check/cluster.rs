@@ -10,6 +10,7 @@ use executor::attempt::Live;
 use executor::strategies::{self, ATTEMPT, INCIDENT, Stamp, TEMPLATE_HASH};
 use lastgood_core::template;
 use orchestrator::cluster::Object;
+use orchestrator::ledger::carriers::Carrier;
 use serde_json::{Value, json};
 
 use super::book::hour;
@@ -81,16 +82,17 @@ pub(super) fn object(workload: Workload) -> Value {
 }
 
 /// The ReplicaSet of what runs.
-pub(super) fn replica_set(workload: Workload) -> Object {
+pub(super) fn replica_set(workload: Workload) -> Option<Carrier> {
     let revision = workload.revision;
-    Object::new(json!({
+    let set = Object::new(json!({
         "metadata": {
             "name": format!("web-{revision}"), "annotations": {REVISION: revision.to_string()},
             "creationTimestamp": hour(0).to_string(),
             "ownerReferences": [{"kind": "Deployment", "name": "web", "uid": uid(workload), "controller": true}],
         },
         "spec": {"template": template_of(workload.version)},
-    }))
+    }));
+    Carrier::of(&set)
 }
 
 /// What the executor's own strategy makes of the workload as it was read.
@@ -140,7 +142,7 @@ pub(super) fn changed(there: Workload, person: Person) -> Option<Option<Workload
         Person::Recreates => Some(Some(Workload { uid: there.uid + 1, edits: there.edits + 1, ..fresh() })),
         Person::RecreatesGood => Some(Some(Workload { uid: there.uid + 1, edits: there.edits + 1, version: 1, ..fresh() })),
         Person::Deletes => Some(None),
-        Person::SwitchesOff | Person::Declines | Person::Acknowledges => None,
+        Person::SwitchesOff | Person::Approves | Person::Declines | Person::Acknowledges => None,
     }
 }
 

@@ -12,6 +12,7 @@ use orchestrator::cluster::{Kind, Object};
 use orchestrator::config::Settings;
 use orchestrator::correlate::Workload as Found;
 use orchestrator::decision::course_commands;
+use orchestrator::effective::{MODE, effective};
 use orchestrator::ledger::LedgerView;
 use orchestrator::occurrences::{Disposition, Known, Meaning, meaning};
 use orchestrator::plan::{Inputs, Step, build, decide_course};
@@ -178,9 +179,14 @@ impl System {
             _ => view.as_ref().clone(),
         };
         let switch = v1::PauseSwitched { paused: world.paused, ..v1::PauseSwitched::default() };
-        let deployment = Object::new(object(workload));
+        let mut deployment = object(workload);
+        if self.scenario.asks {
+            deployment["metadata"]["annotations"][MODE] = "approve".into();
+        }
+        let deployment = Object::new(deployment);
+        let policy = effective(&deployment, &settings);
         let known = view.current_since(&hash_of(workload.version)).is_some();
-        let sets = if known { Vec::new() } else { vec![replica_set(workload)] };
+        let sets: Vec<_> = if known { Vec::new() } else { replica_set(workload).into_iter().collect() };
         let now = hour(incident);
         let course = decide_course(&Inputs {
             kind: Kind::Deployment,
@@ -189,10 +195,11 @@ impl System {
             ledger: &view,
             alert_since: now,
             about: None,
+            requested: None,
             switch: Some(&switch),
             failing_workloads: 1,
             last_rollback: last_rollback.map(|(by, _)| hour(by)),
-            settings: &settings,
+            policy: &policy,
             now,
         });
         let planned = match &course.step {
@@ -202,7 +209,7 @@ impl System {
                     from.revision = remembered_revision(&view, workload);
                 }
                 let not_after = now.saturating_add(SignedDuration::from_mins(2)).unwrap_or(now);
-                let planned = build(&deployment, &from, target, &[], None, not_after);
+                let planned = build(Kind::Deployment, &deployment, &from, target, &[], None, not_after);
                 Some((planned.plan, planned.summary))
             }
             Step::Halt(..) | Step::Missing(_) => None,

@@ -38,6 +38,7 @@ pub(super) enum Order {
     Told(u64),
     Untold(u64),
     Acknowledge,
+    Approve,
     Decline,
 }
 
@@ -83,6 +84,7 @@ pub(super) fn command(state: &Incident, order: Order) -> Command {
         Order::Announce => Command::Announce(v1::Announced { channel: "chat".into(), thread: "1".into() }),
         Order::Told(_) | Order::Untold(_) => answer_to(state, order),
         Order::Acknowledge => act(v1::Action::Acknowledge),
+        Order::Approve => act(v1::Action::Approve),
         Order::Decline => act(v1::Action::Decline),
     }
 }

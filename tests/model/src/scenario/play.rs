@@ -9,7 +9,7 @@ use chassis::Bus;
 use chassis::clock::{Clock, Ids};
 use contracts::v1::PauseSwitched;
 use orchestrator::dead_letters::command::{DeadLettersCommand, Output};
-use orchestrator::ledger::LedgerStore;
+use orchestrator::ledger::{LedgerStore, Scope};
 use orchestrator::{dead_letters, pause};
 use serde_json::json;
 use std::sync::Arc;
@@ -133,8 +133,9 @@ fn switch(world: &Shared, paused: bool) {
     let world = Arc::clone(world);
     tokio::spawn(async move {
         let Some(bus) = laptop(&world, "switch").await else { return };
-        let wanted = PauseSwitched { paused, who: "ann".to_owned(), reason: "a drill".to_owned() };
-        while pause::switch(&LedgerStore::new(bus.clone()), CLUSTER, &wanted).await.is_err() {
+        let (who, reason) = ("ann".to_owned(), "a drill".to_owned());
+        let wanted = PauseSwitched { paused, who, reason, ..PauseSwitched::default() };
+        while pause::switch(&LedgerStore::new(bus.clone()), &Scope::cluster(CLUSTER), &wanted).await.is_err() {
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
     });

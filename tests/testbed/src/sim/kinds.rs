@@ -53,6 +53,10 @@ const BUILT_IN: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("", "v1", "services", "Service", "svc", "ns"),
     ("apps", "v1", "deployments", "Deployment", "deploy", "nscg"),
     ("apps", "v1", "replicasets", "ReplicaSet", "rs", "nscg"),
+    // Stored, and nothing more: their controllers are left to the real cluster.
+    ("apps", "v1", "controllerrevisions", "ControllerRevision", "", "n"),
+    ("apps", "v1", "daemonsets", "DaemonSet", "ds", "nsg"),
+    ("apps", "v1", "statefulsets", "StatefulSet", "sts", "nscg"),
     ("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", "hpa", "ns"),
     ("coordination.k8s.io", "v1", "leases", "Lease", "", "n"),
     ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", "", "ng"),

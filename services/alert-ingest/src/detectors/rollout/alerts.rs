@@ -1,6 +1,6 @@
 //! A failure as an alert, and back from the labels.
 //!
-//! Guarantees: an occurrence's fingerprint is made of the cluster, the Deployment's uid, the template's hash and the reason. The template's
+//! Guarantees: an occurrence's fingerprint is made of the cluster, the workload's uid, the template's hash and the reason. The template's
 //! hash stands for the generation at which this version was rolled out: the generation itself also counts replicas, pauses and annotations
 //! of the spec, and would make a new occurrence each time an autoscaler acts. Must not: depend on which pod was seen first.
 
@@ -18,7 +18,7 @@ use crate::problem::shortened;
 /// The source's name, in subjects and facts.
 pub const SOURCE: &str = "rollout";
 
-/// The label with the Deployment's uid.
+/// The label with the workload's uid.
 pub const LABEL_UID: &str = "lastgood_uid";
 /// The label with the template's hash.
 pub const LABEL_TEMPLATE: &str = "lastgood_template_hash";
@@ -42,7 +42,7 @@ pub fn alert(cluster: &str, cluster_label: Option<&str>, workload: &Workload, fa
     let pairs = [
         ("alertname", failure.reason.alert_name()),
         ("namespace", workload.namespace.as_str()),
-        ("deployment", workload.name.as_str()),
+        (workload.kind.label(), workload.name.as_str()),
         ("pod", failure.pod.as_str()),
         ("container", failure.container.as_str()),
         (LABEL_REASON, failure.reason.code()),
@@ -73,6 +73,7 @@ fn annotations(workload: &Workload, failure: &Failure) -> BTreeMap<String, Strin
     let summary = format!("The rollout of {}/{} {what}", workload.namespace, workload.name);
     let place = match (failure.pod.as_str(), failure.container.as_str()) {
         ("", _) => String::new(),
+        (pod, "") => format!("Pod {pod}: "),
         (pod, container) => format!("Pod {pod}, container {container}: "),
     };
     let description = shortened(&format!("{place}{}: {}", failure.state, failure.message), 4000);

@@ -1,6 +1,6 @@
-//! What is wrong with a rollout: a pure function of the Deployment, its ReplicaSets and their pods.
+//! What is wrong with a rollout: a pure function of the workload, its revisions and their pods.
 //!
-//! Guarantees: only the newest revision is judged (the ReplicaSet whose template is the Deployment's own), so that pods of an old version
+//! Guarantees: only the newest revision is judged (the one whose template is the workload's own), so that pods of an old version
 //! that still crash are no failure of the new one; a version that lastgood itself restored (annotation `lastgood.dev/template`) has no
 //! failures here. Must not: remember anything; `tracker` does.
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::view::{Container, Pod, Revision, Workload};
+use super::view::{Container, Kind, Pod, Revision, Workload};
 
 /// Restarts before a crash loop counts: one restart is no alarm.
 const RESTARTS: i32 = 2;
@@ -16,7 +16,7 @@ const RESTARTS: i32 = 2;
 /// A way in which a rollout fails by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
-    /// `Progressing` is false with `ProgressDeadlineExceeded`.
+    /// `Progressing` is false with `ProgressDeadlineExceeded`; of a workload that says no such thing: a pod that did not get ready in time.
     ProgressDeadline,
     /// `CrashLoopBackOff`.
     CrashLoop,
@@ -60,7 +60,7 @@ pub struct Failure {
     pub reason: Reason,
     /// Whether it can pass by itself, so that a grace is due before it is told.
     pub may_pass: bool,
-    /// The first pod that shows it, by name; empty for the Deployment's own conditions.
+    /// The first pod that shows it, by name; empty for the workload's own conditions.
     pub pod: String,
     /// Its container.
     pub container: String,
@@ -79,27 +79,48 @@ pub struct Judgement {
     pub calm: bool,
     /// The conditions belong to the current spec: a rollout that is not said to be stuck is not stuck.
     pub conditions_current: bool,
-    /// When to look again although nothing changes.
+    /// When what is wrong now may be over although nothing changes.
     pub recheck: Option<Timestamp>,
+    /// When something that is not wrong yet will be, although nothing changes.
+    pub due: Option<Timestamp>,
 }
 
-/// Judges one workload. `settle` is how long a restarted container must run before it counts as well.
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// How long a restarted container must run before it counts as well.
+    pub settle: Duration,
+    /// How long a pod may take to get ready, where its workload has no deadline of its own for that.
+    pub progress: Duration,
+}
+
+/// Judges one workload.
 #[must_use]
-pub fn judge(workload: &Workload, revisions: &[&Revision], pods: &[&Pod], now: Timestamp, settle: Duration) -> Judgement {
+pub fn judge(workload: &Workload, revisions: &[&Revision], pods: &[&Pod], now: Timestamp, patience: Patience) -> Judgement {
     let newest = newest(workload, revisions);
     let of_newest: Vec<&Pod> =
         pods.iter().copied().filter(|pod| newest.is_some_and(|newest| newest.uid == pod.owner) && !pod.terminating).collect();
-    let (calm, recheck) = calm(workload, newest.is_some(), &of_newest, now, settle);
-    let conditions_current = workload.observed_generation >= workload.generation && newest.is_some();
+    let (calm, recheck) = calm(workload, newest.is_some(), &of_newest, now, patience.settle);
+    let by_itself = workload.kind == Kind::Deployment;
+    // Where pods have to tell, only their being well tells that it is over: one that was deleted says nothing.
+    let conditions_current =
+        if by_itself { workload.observed_generation >= workload.generation && newest.is_some() } else { calm };
+    let mut due = None;
     let mut failures = Vec::new();
     if !workload.restored_by_us {
-        failures.extend(newest.filter(|_| conditions_current).and_then(|newest| stuck(workload, newest)));
+        if by_itself {
+            failures.extend(newest.filter(|_| conditions_current).and_then(|newest| stuck(workload, newest)));
+        } else {
+            let (late, next) = late(&of_newest, now, patience.progress);
+            failures.extend(late);
+            due = next;
+        }
         failures.extend(waiting(&of_newest));
     }
-    Judgement { failures, calm, conditions_current, recheck }
+    Judgement { failures, calm, conditions_current, recheck, due }
 }
 
-/// The ReplicaSet of the Deployment's template; the oldest where a hash collision made several, as the controller chooses.
+/// The revision of the workload's template; the oldest where a hash collision made several, as the controller chooses.
 fn newest<'a>(workload: &Workload, revisions: &[&'a Revision]) -> Option<&'a Revision> {
     let of_template = revisions.iter().copied().filter(|revision| revision.template_hash == workload.template_hash);
     of_template.min_by_key(|revision| (revision.created, revision.name.as_str()))
@@ -119,6 +140,24 @@ fn stuck(workload: &Workload, newest: &Revision) -> Option<Failure> {
         state: "ProgressDeadlineExceeded".to_owned(),
         message: message.clone(),
     })
+}
+
+/// The pod that has had longer than it may take to get ready, the first by name; else when the next one will have.
+fn late(pods: &[&Pod], now: Timestamp, progress: Duration) -> (Option<Failure>, Option<Timestamp>) {
+    let until = |pod: &&Pod| pod.never_ready.as_ref()?.since.checked_add(progress).ok();
+    let late = pods.iter().copied().filter(|pod| until(pod).is_some_and(|until| until <= now)).min_by_key(|pod| &pod.name);
+    let Some((pod, unready)) = late.and_then(|pod| Some((pod, pod.never_ready.as_ref()?))) else {
+        return (None, pods.iter().filter_map(until).min());
+    };
+    let failure = Failure {
+        reason: Reason::ProgressDeadline,
+        may_pass: false,
+        pod: pod.name.clone(),
+        container: String::new(),
+        state: unready.state.clone(),
+        message: format!("not ready since it was created at {:.0}: {}", unready.since, unready.message),
+    };
+    (Some(failure), None)
 }
 
 /// One failure for each reason that some container waits for.
@@ -169,122 +208,4 @@ fn calm(workload: &Workload, exists: bool, pods: &[&Pod], now: Timestamp, settle
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_000_000 + second).unwrap()
-    }
-
-    fn workload() -> Workload {
-        Workload {
-            uid: "d".into(),
-            namespace: "shop".into(),
-            name: "web".into(),
-            generation: 3,
-            observed_generation: 3,
-            replicas: 2,
-            template_hash: "new".into(),
-            restored_by_us: false,
-            deadline_exceeded: None,
-        }
-    }
-
-    fn revision(name: &str, hash: &str) -> Revision {
-        Revision { uid: name.into(), owner: "d".into(), name: name.into(), template_hash: hash.into(), created: Some(at(0)) }
-    }
-
-    fn pod(name: &str, owner: &str, waiting: &str, restarts: i32) -> Pod {
-        let running_since = waiting.is_empty().then(|| at(0));
-        let container =
-            Container { name: "web".into(), restarts, waiting: waiting.into(), message: "because".into(), running_since };
-        Pod {
-            uid: name.into(),
-            owner: owner.into(),
-            name: name.into(),
-            terminating: false,
-            ready: waiting.is_empty(),
-            containers: vec![container],
-        }
-    }
-
-    fn judged(workload: &Workload, pods: &[Pod], now: i64) -> Judgement {
-        let revisions = [revision("web-old", "old"), revision("web-new", "new")];
-        let revisions: Vec<&Revision> = revisions.iter().collect();
-        judge(workload, &revisions, &pods.iter().collect::<Vec<_>>(), at(now), Duration::from_secs(30))
-    }
-
-    fn reasons(judgement: &Judgement) -> Vec<Reason> {
-        judgement.failures.iter().map(|failure| failure.reason).collect()
-    }
-
-    #[test]
-    fn containers_by_table() {
-        let table = [
-            ("CrashLoopBackOff", 1, vec![]),
-            ("CrashLoopBackOff", 2, vec![Reason::CrashLoop]),
-            ("ErrImagePull", 0, vec![Reason::ImagePull]),
-            ("ImagePullBackOff", 0, vec![Reason::ImagePull]),
-            ("ErrImageNeverPull", 0, vec![Reason::ImagePull]),
-            ("InvalidImageName", 0, vec![Reason::ImagePull]),
-            ("CreateContainerConfigError", 0, vec![Reason::ContainerConfig]),
-            ("ContainerCreating", 0, vec![]),
-            ("PodInitializing", 9, vec![]),
-            ("", 9, vec![]),
-        ];
-        for (waiting, restarts, expected) in table {
-            let judgement = judged(&workload(), &[pod("web-new-1", "web-new", waiting, restarts)], 100);
-            assert_eq!(reasons(&judgement), expected, "{waiting} after {restarts}");
-        }
-    }
-
-    #[test]
-    fn an_old_versions_pods_and_those_that_leave_are_not_judged() {
-        let mut leaving = pod("web-new-1", "web-new", "CrashLoopBackOff", 5);
-        leaving.terminating = true;
-        let judgement = judged(&workload(), &[pod("web-old-1", "web-old", "CrashLoopBackOff", 5), leaving], 100);
-        assert_eq!(reasons(&judgement), vec![]);
-    }
-
-    #[test]
-    fn many_pods_are_one_failure_that_names_the_first() {
-        let pods = ["b", "a", "c"].map(|name| pod(name, "web-new", "ErrImagePull", 0));
-        let judgement = judged(&workload(), &pods, 100);
-        assert_eq!(reasons(&judgement), vec![Reason::ImagePull]);
-        assert_eq!(judgement.failures[0].pod, "a");
-    }
-
-    #[test]
-    fn a_deadline_counts_for_the_current_generation_only() {
-        let exceeded = |message: &str| Workload { deadline_exceeded: Some(message.into()), ..workload() };
-        let new = exceeded("ReplicaSet \"web-new\" has timed out progressing.");
-        assert_eq!(reasons(&judged(&new, &[], 100)), vec![Reason::ProgressDeadline]);
-        let behind = Workload { observed_generation: 2, ..new.clone() };
-        assert!(judged(&behind, &[], 100).failures.is_empty());
-        assert!(!judged(&behind, &[], 100).conditions_current);
-        assert!(judged(&exceeded("ReplicaSet \"web-old\" has timed out progressing."), &[], 100).failures.is_empty());
-        assert_eq!(reasons(&judged(&exceeded("stuck"), &[], 100)), vec![Reason::ProgressDeadline]);
-        let unknown = Workload { template_hash: "newer still".into(), ..new };
-        assert!(judged(&unknown, &[], 100).failures.is_empty());
-    }
-
-    #[test]
-    fn what_we_restored_does_not_fail() {
-        let ours = Workload { restored_by_us: true, deadline_exceeded: Some("stuck".into()), ..workload() };
-        assert!(judged(&ours, &[pod("a", "web-new", "CrashLoopBackOff", 5)], 100).failures.is_empty());
-    }
-
-    #[test]
-    fn calm_is_all_ready_for_a_while() {
-        let well = pod("a", "web-new", "", 0);
-        let restarted = pod("b", "web-new", "", 3);
-        let unready = Pod { ready: false, ..pod("c", "web-new", "", 0) };
-        assert!(judged(&workload(), std::slice::from_ref(&well), 1).calm);
-        assert!(!judged(&workload(), &[well.clone(), unready], 100).calm);
-        assert!(!judged(&workload(), &[], 100).calm);
-        let early = judged(&workload(), &[well.clone(), restarted.clone()], 10);
-        assert_eq!((early.calm, early.recheck), (false, Some(at(30))));
-        assert!(judged(&workload(), &[well, restarted], 30).calm);
-        assert!(judged(&Workload { replicas: 0, ..workload() }, &[], 1).calm);
-    }
-}
+mod tests;

@@ -1,14 +1,16 @@
-//! The detector of rollouts that fail by themselves: `ProgressDeadlineExceeded`, crash loops and images that can't be pulled, of the newest
-//! revision of every Deployment it may see.
+//! The detector of rollouts that fail by themselves: `ProgressDeadlineExceeded` (of a StatefulSet or DaemonSet, which knows no such thing: pods
+//! that never get ready), crash loops and images that can't be pulled, of the newest revision of every workload it may see.
 //!
 //! `watch` keeps `view`, `judge` says what is wrong with one workload, `tracker` what begins and ends, `history` what was told before a
-//! restart. Guarantees: one occurrence a (Deployment, template, reason), whatever else changes its generation; what can't be stored is kept
+//! restart. Guarantees: one occurrence a (workload, template, reason), whatever else changes its generation; what can't be stored is kept
 //! and tried again; what ended while this was down is ended at the start; what goes on is told again every `repeat`.
 //! Must not: end anything before everything was listed once, or write to the cluster.
 
 pub mod alerts;
 pub mod history;
 pub mod judge;
+mod raw;
+mod scope;
 pub mod tracker;
 pub mod view;
 mod watch;
@@ -26,8 +28,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use alerts::SOURCE;
 use history::{CHANGES, COMPLETE, History};
+use judge::Patience;
+use scope::Scope;
 use tracker::{Settings, Tracker};
-use view::{Pod, Revision, Table, Workload};
+use view::{Kind, Pod, Revision};
 
 use crate::config;
 use crate::parts;
@@ -41,6 +45,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const STORE: Duration = Duration::from_secs(5);
 /// The same notification within this long is one message.
 const WINDOW: Duration = Duration::from_mins(1);
+/// The labels that name a workload.
+const WORKLOAD_LABELS: [&str; 3] = [Kind::Deployment.label(), Kind::StatefulSet.label(), Kind::DaemonSet.label()];
 /// Changes taken at once before anything is judged.
 const CHUNK: usize = 256;
 
@@ -62,35 +68,6 @@ pub struct Rollouts {
     pub config: config::Detector,
 }
 
-#[derive(Default)]
-struct Scope {
-    workloads: Table<Workload>,
-    revisions: Table<Revision>,
-    pods: Table<Pod>,
-}
-
-impl Scope {
-    const fn is_complete(&self) -> bool {
-        self.workloads.is_complete() && self.revisions.is_complete() && self.pods.is_complete()
-    }
-
-    /// Applies a change; the uids of the Deployments to judge again.
-    fn apply(&mut self, change: watch::Any) -> BTreeSet<String> {
-        match change {
-            watch::Any::Workload(change) => self.workloads.apply(change),
-            watch::Any::Revision(change) => self.revisions.apply(change),
-            watch::Any::Pod(change) => {
-                let touched = self.pods.apply(change);
-                touched
-                    .iter()
-                    .filter_map(|revision| self.revisions.get(revision))
-                    .map(|revision| revision.owner.clone())
-                    .collect()
-            }
-        }
-    }
-}
-
 struct Running {
     parts: Rollouts,
     group: String,
@@ -99,7 +76,7 @@ struct Running {
     restored: bool,
     /// To judge at the next opportunity.
     dirty: BTreeSet<String>,
-    /// To judge again at a time, by Deployment.
+    /// To judge again at a time, by workload.
     rechecks: BTreeMap<String, Timestamp>,
     /// Not stored yet, the newest of each fingerprint.
     outbox: BTreeMap<String, Alert>,
@@ -199,7 +176,7 @@ impl Running {
                 tracing::info!(firing = told.len(), group = %self.group, "the detector takes over what it told before");
                 self.tracker.restore(told);
                 self.dirty.extend(self.tracker.workloads());
-                self.dirty.extend(self.scopes.iter().flat_map(|scope| scope.workloads.uids().cloned()));
+                self.dirty.extend(self.scopes.iter().flat_map(|scope| scope.workloads().cloned()));
                 (self.restored, self.retry_at) = (true, None);
             }
             Err(error) => {
@@ -212,12 +189,13 @@ impl Running {
 
     fn judge(&mut self, uid: &str, now: Timestamp) {
         self.rechecks.remove(uid);
-        let found = self.scopes.iter().find_map(|scope| Some((scope, scope.workloads.get(uid)?)));
+        let found = self.scopes.iter().find_map(|scope| Some((scope, scope.workload(uid)?)));
         let news = if let Some((scope, workload)) = found {
-            let revisions: Vec<&Revision> = scope.revisions.of(uid).collect();
+            let revisions: Vec<&Revision> = scope.revisions(uid);
             let of_template = revisions.iter().filter(|revision| revision.template_hash == workload.template_hash);
-            let pods: Vec<&Pod> = of_template.flat_map(|revision| scope.pods.of(&revision.uid)).collect();
-            let judgement = judge::judge(workload, &revisions, &pods, now, self.parts.config.settle);
+            let pods: Vec<&Pod> = of_template.flat_map(|revision| scope.pods(&revision.uid)).collect();
+            let patience = Patience { settle: self.parts.config.settle, progress: self.parts.config.progress };
+            let judgement = judge::judge(workload, &revisions, &pods, now, patience);
             let (news, recheck) = self.tracker.observe(workload, &judgement, now);
             self.rechecks.extend(recheck.map(|at| (uid.to_owned(), at)));
             news
@@ -227,7 +205,7 @@ impl Running {
         for alert in news {
             let labels = &alert.labels;
             tracing::info!(status = alert.status().as_str_name(), alert = ?labels.get("alertname"), namespace = ?labels.get("namespace"),
-                deployment = ?labels.get("deployment"), fingerprint = %alert.fingerprint, "a rollout's state changed");
+                workload = ?WORKLOAD_LABELS.iter().find_map(|label| labels.get(*label)), fingerprint = %alert.fingerprint, "a rollout's state changed");
             self.outbox.insert(alert.fingerprint.clone(), alert);
         }
     }

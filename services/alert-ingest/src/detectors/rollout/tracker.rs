@@ -1,7 +1,7 @@
 //! What is firing: from one judgement after the other to the alerts that begin and end.
 //!
 //! Guarantees: pure but for its own memory: time is passed in. An alert begins once (after the grace where it may pass by itself) and ends
-//! once: when the pods are calm, another template was rolled out, or the Deployment is gone. What was told before a restart and is not so
+//! once: when the pods are calm, another template was rolled out, or the workload is gone. What was told before a restart and is not so
 //! any more ends after it. Must not: end anything on the strength of what it can't see.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +74,8 @@ impl Tracker {
     pub fn observe(&mut self, workload: &Workload, judgement: &Judgement, now: Timestamp) -> (Vec<Alert>, Option<Timestamp>) {
         let mut news = self
             .end(&workload.uid, now, |fired| fired.template_hash != workload.template_hash || is_over(fired.reason, judgement));
-        let mut recheck = judgement.recheck.filter(|_| self.firing.values().any(|fired| fired.uid == workload.uid));
+        let over_at = judgement.recheck.filter(|_| self.firing.values().any(|fired| fired.uid == workload.uid));
+        let mut recheck = over_at.into_iter().chain(judgement.due).min();
         let suspected = self.suspects(workload, judgement);
         for failure in &judgement.failures {
             let print = fingerprint(&self.settings.cluster, &workload.uid, &workload.template_hash, failure.reason);
@@ -128,6 +129,7 @@ fn is_over(reason: Reason, judgement: &Judgement) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::judge::Failure;
+    use super::super::view::Kind;
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -140,6 +142,7 @@ mod tests {
 
     fn workload(hash: &str) -> Workload {
         Workload {
+            kind: Kind::Deployment,
             uid: "d".into(),
             namespace: "shop".into(),
             name: "web".into(),
@@ -161,11 +164,11 @@ mod tests {
             state: "State".into(),
             message: "message".into(),
         };
-        Judgement { failures: vec![failure], calm: false, conditions_current: true, recheck: None }
+        Judgement { failures: vec![failure], calm: false, conditions_current: true, recheck: None, due: None }
     }
 
     fn quiet(calm: bool) -> Judgement {
-        Judgement { failures: vec![], calm, conditions_current: true, recheck: None }
+        Judgement { failures: vec![], calm, conditions_current: true, recheck: None, due: None }
     }
 
     fn statuses(alerts: &[Alert]) -> Vec<AlertStatus> {
@@ -183,6 +186,12 @@ mod tests {
         assert_eq!(news[0].labels["cluster"], "c");
         assert_eq!(news[0].labels["alertname"], "CrashLoopBackOff");
         assert_eq!(tracker.observe(&workload("a"), &crash, at(11)), (vec![], None));
+    }
+
+    #[test]
+    fn what_will_be_wrong_is_looked_at_again_in_time() {
+        let due = Judgement { due: Some(at(60)), ..quiet(false) };
+        assert_eq!(tracker().observe(&workload("a"), &due, at(0)), (vec![], Some(at(60))));
     }
 
     #[test]

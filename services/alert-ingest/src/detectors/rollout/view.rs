@@ -1,4 +1,4 @@
-//! The little that is kept in memory of the cluster: for each Deployment, its ReplicaSets and their pods a few short texts.
+//! The little that is kept in memory of the cluster: for each workload, its revisions and their pods a few short texts.
 //!
 //! Guarantees: a relist replaces what was known at once, so that a broken watch loses nothing and leaves nothing behind; templates are
 //! hashed as they arrive and dropped. Must not: keep whole objects (30 MiB must do for a cluster).
@@ -7,9 +7,44 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-/// A Deployment.
+/// A kind of workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It says itself when a rollout makes no progress.
+    Deployment,
+    /// It says nothing of the kind; its pods have to tell.
+    StatefulSet,
+    /// It says nothing of the kind; its pods have to tell.
+    DaemonSet,
+}
+
+impl Kind {
+    /// The API's word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+            Self::DaemonSet => "DaemonSet",
+        }
+    }
+
+    /// The label of an alert that names one.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployment",
+            Self::StatefulSet => "statefulset",
+            Self::DaemonSet => "daemonset",
+        }
+    }
+}
+
+/// A workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
+    /// Its kind.
+    pub kind: Kind,
     /// Its uid.
     pub uid: String,
     /// Its namespace.
@@ -20,7 +55,7 @@ pub struct Workload {
     pub generation: i64,
     /// `status.observedGeneration`.
     pub observed_generation: i64,
-    /// `spec.replicas`.
+    /// How many pods it wants.
     pub replicas: i32,
     /// Of `spec.template`, by `lastgood_core::template::hash`.
     pub template_hash: String,
@@ -30,12 +65,12 @@ pub struct Workload {
     pub deadline_exceeded: Option<String>,
 }
 
-/// A ReplicaSet of a Deployment.
+/// What carries a version of a workload: a ReplicaSet, or a ControllerRevision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
-    /// Its uid.
+    /// What its pods know it by: a ReplicaSet's uid; the workload's uid and what its pods' label says.
     pub uid: String,
-    /// The Deployment's uid.
+    /// The workload's uid.
     pub owner: String,
     /// Its name.
     pub name: String,
@@ -45,12 +80,12 @@ pub struct Revision {
     pub created: Option<Timestamp>,
 }
 
-/// A pod of a ReplicaSet.
+/// A pod of a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pod {
     /// Its uid.
     pub uid: String,
-    /// The ReplicaSet's uid.
+    /// What it knows its revision by.
     pub owner: String,
     /// Its name.
     pub name: String,
@@ -58,8 +93,21 @@ pub struct Pod {
     pub terminating: bool,
     /// Its `Ready` condition.
     pub ready: bool,
+    /// That it has not become ready since it was created; `None` once it was.
+    pub never_ready: Option<Unready>,
     /// Its containers, the init containers first.
     pub containers: Vec<Container>,
+}
+
+/// A pod that has not become ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unready {
+    /// Since when there is the pod.
+    pub since: Timestamp,
+    /// The cluster's own word for what keeps it, e.g. `Unschedulable`.
+    pub state: String,
+    /// The message with that.
+    pub message: String,
 }
 
 /// A container's status.
@@ -81,7 +129,7 @@ pub struct Container {
 pub trait Item {
     /// Its identity.
     fn uid(&self) -> &str;
-    /// Whose it is; itself for a Deployment.
+    /// Whose it is; itself for a workload.
     fn owner(&self) -> &str;
 }
 

@@ -68,7 +68,7 @@ fn a_list_reads_in_columns_and_harms_no_terminal() {
     damaged.data = b"\xff\xff".to_vec().into();
     let openings = [opening(1, "shop", "Errors\u{1b}[2J"), damaged];
     let mut list = selected(rows(&openings, &[closing(1, Outcome::Halted)]), &args(""), at(100));
-    list.paused = Some(PauseSwitched { paused: true, who: "ann".into(), reason: "a drill".into() });
+    list.paused = Some(PauseSwitched { paused: true, who: "ann".into(), reason: "a drill".into(), namespace: String::new() });
     list.rows[0].state = Some(Err("a newer binary's fact".into()));
     list.more = 7;
     assert_eq!(

@@ -36,6 +36,10 @@ pub fn tell(entry: &Entry) -> Told {
         Err(error) => return unreadable(entry, error),
     };
     let (tone, headline) = match step(fact) {
+        // How it began is nothing that went well.
+        Some((Mark::Done, text)) if matches!(fact, Fact::AnomalyDetected(_) | Fact::CurrentVersionIdentified(_)) => {
+            (Tone::Plain, text)
+        }
         Some((Mark::Done, text)) => (Tone::Good, text),
         Some((Mark::Failed, text)) => (Tone::Bad, text),
         Some((Mark::Note, text)) => (Tone::Plain, text),

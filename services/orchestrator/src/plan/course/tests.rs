@@ -8,6 +8,8 @@ use lastgood_core::policy::{Effective, RestoreConfigMaps};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::Settings;
+use crate::effective::{APPROVE_WITHIN, GRACE, MODE, effective};
 
 fn at(minute: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + 60 * minute).unwrap()
@@ -25,7 +27,7 @@ struct Case {
     kind: Kind,
     workload: Value,
     ledger: LedgerView,
-    sets: Vec<Object>,
+    sets: Vec<Carrier>,
     switch: Option<v1::PauseSwitched>,
     failing: usize,
     last_rollback: Option<Timestamp>,
@@ -33,6 +35,7 @@ struct Case {
     about: Option<String>,
     running: Vec<Seen>,
     rules: Rules,
+    requested: Option<v1::RollbackRequested>,
 }
 
 fn observed(image: &str) -> LedgerFact {
@@ -54,18 +57,19 @@ fn ledger(facts: &[LedgerFact]) -> LedgerView {
     (1..).zip(facts).fold(LedgerView::default(), |view, (sequence, fact)| view.with(sequence, at(0), fact))
 }
 
-fn set(image: &str, revision: i64) -> Object {
-    Object::new(json!({"metadata": {"name": format!("web-{revision}"), "creationTimestamp": at(0).to_string(),
+fn set(image: &str, revision: i64) -> Carrier {
+    let set = Object::new(json!({"metadata": {"name": format!("web-{revision}"), "creationTimestamp": at(0).to_string(),
             "annotations": {"deployment.kubernetes.io/revision": revision.to_string()},
             "ownerReferences": [{"kind": "Deployment", "uid": "u", "controller": true}]},
-        "spec": {"template": template(image)}}))
+        "spec": {"template": template(image)}}));
+    Carrier::of(&set).unwrap()
 }
 
 /// v1 proved itself, v2 was rolled out at minute 0, the alert fires since minute 5: everything allows it.
 fn good() -> Case {
     Case {
         kind: Kind::Deployment,
-        workload: json!({"metadata": {"name": "web", "uid": "u", "generation": 7, "annotations": {brakes::MODE: "auto"}},
+        workload: json!({"metadata": {"name": "web", "uid": "u", "generation": 7, "annotations": {MODE: "auto"}},
             "spec": {"template": template("web:v2")}}),
         ledger: ledger(&[observed("web:v1"), available("web:v1"), observed("web:v2")]),
         sets: Vec::new(),
@@ -76,11 +80,17 @@ fn good() -> Case {
         about: Some(hash("web:v2")),
         running: Vec::new(),
         rules: Rules::from(&Effective::default()),
+        requested: None,
     }
 }
 
 fn course(case: &Case) -> Course {
     let settings = Settings { soak: std::time::Duration::ZERO, ..Settings::default() };
+    let workload = Object::new(case.workload.clone());
+    course_by(case, &effective(&workload, &settings))
+}
+
+fn course_by(case: &Case, policy: &Effective) -> Course {
     let workload = Object::new(case.workload.clone());
     decide_course(&Inputs {
         kind: case.kind,
@@ -91,10 +101,11 @@ fn course(case: &Case) -> Course {
         rules: case.rules,
         alert_since: case.alert_since,
         about: case.about.as_deref(),
+        requested: case.requested.as_ref(),
         switch: case.switch.as_ref(),
         failing_workloads: case.failing,
         last_rollback: case.last_rollback,
-        settings: &settings,
+        policy,
         now: at(6),
     })
 }
@@ -121,7 +132,7 @@ type Change = fn(&mut Case);
 #[test]
 fn each_refusal_has_its_reason() {
     let changes: BTreeMap<&str, Change> = BTreeMap::from([
-        ("unsupported_kind", (|c| c.kind = Kind::StatefulSet) as Change),
+        ("unsupported_kind", (|c| c.kind = Kind::ReplicaSet) as Change),
         ("managed_elsewhere", |c| c.workload["metadata"]["labels"] = json!({"kustomize.toolkit.fluxcd.io/name": "shop"})),
         ("rollout_paused", |c| c.workload["spec"]["paused"] = json!(true)),
         ("no_recent_change", |c| c.alert_since = at(120)),
@@ -136,6 +147,92 @@ fn each_refusal_has_its_reason() {
         change(&mut case);
         assert_eq!(word(&case), expected);
     }
+}
+
+#[test]
+fn what_a_plan_waits_for_is_what_the_policy_asks() {
+    let mut case = good();
+    assert_eq!(course(&case).waits, Waits::default());
+    case.workload["metadata"]["annotations"] = json!({MODE: "approve", APPROVE_WITHIN: "5m", GRACE: "30s"});
+    assert_eq!(word(&case), "roll to web:v1");
+    let approval = Some((Duration::from_mins(5), ApprovalTimeout::Halt));
+    assert_eq!(course(&case).waits, Waits { approval, grace: Some(Duration::from_secs(30)) });
+}
+
+fn asked(image: &str) -> Option<v1::RollbackRequested> {
+    let to_template_hash = if image.is_empty() { String::new() } else { hash(image) };
+    Some(v1::RollbackRequested { to_template_hash, who: "ann".into(), reason: "it is slow".into() })
+}
+
+#[test]
+fn what_a_person_asks_for_is_done_where_it_can_be() {
+    // Nothing that keeps lastgood from acting by itself keeps a person from it; and no policy makes it wait.
+    let annotations = json!({MODE: "observe", GRACE: "1h"});
+    let mut case = Case { requested: asked(""), failing: 99, last_rollback: Some(at(5)), alert_since: at(900), ..good() };
+    case.workload["metadata"]["annotations"] = annotations;
+    assert_eq!(word(&case), "roll to web:v1");
+    assert_eq!(course(&case).waits, Waits::default());
+    let bad = v1::VersionRolledBackFrom { template_hash: hash("web:v1"), incident: "inc_1".into() };
+    case.ledger = case.ledger.with(4, at(0), &bad.into());
+    assert_eq!(word(&case), "missing", "no good version is left");
+    case.requested = asked("web:v1");
+    let Step::Roll(target) = course(&case).step else { panic!("a person says so") };
+    assert!(target.evidence.contains("ann") && target.evidence.contains("it is bad"), "{}", target.evidence);
+}
+
+#[test]
+fn what_a_person_asks_for_and_can_not_be_done_is_refused() {
+    let changes: BTreeMap<&str, Change> = BTreeMap::from([
+        ("unsupported_kind", (|c| c.kind = Kind::StatefulSet) as Change),
+        ("managed_elsewhere", |c| c.workload["metadata"]["labels"] = json!({"kustomize.toolkit.fluxcd.io/name": "shop"})),
+        ("rollout_paused", |c| c.workload["spec"]["paused"] = json!(true)),
+        ("missing", |c| c.requested = asked("web:v2")),
+        ("paused, else web:v1", |c| c.switch = Some(v1::PauseSwitched { paused: true, ..v1::PauseSwitched::default() })),
+    ]);
+    for (expected, change) in changes {
+        let mut case = Case { requested: asked("web:v1"), ..good() };
+        change(&mut case);
+        assert_eq!(word(&case), expected);
+    }
+    let unknown = Case { requested: asked("web:v9"), ..good() };
+    let Step::Missing(considered) = course(&unknown).step else { panic!("nobody recorded it") };
+    assert!(considered[0].contains("is recorded"), "{considered:?}");
+}
+
+#[test]
+fn a_freeze_window_holds_what_would_be_done() {
+    let mut policy = effective(&Object::new(good().workload), &Settings { soak: Duration::ZERO, ..Settings::default() });
+    policy.frozen = Some("weekend, until Monday".to_owned());
+    let Step::Hold(target, reason, detail) = course_by(&good(), &policy).step else { panic!("not held") };
+    assert_eq!((reason, detail.as_str()), (HaltReason::Frozen, "weekend, until Monday"));
+    assert_eq!(target.version.images[0].image, "web:v1");
+}
+
+fn marked(image: &str) -> LedgerFact {
+    let mut template = template(image);
+    template["metadata"] = json!({"annotations": {"lastgood.dev/irreversible": "migrated orders"}});
+    let version = v1::Version { template_hash: format!("marked {image}"), ..v1::Version::default() };
+    let template_json = template.to_string().into_bytes();
+    v1::VersionObserved { version: Some(version), template_json, ..v1::VersionObserved::default() }.into()
+}
+
+#[test]
+fn nothing_is_restored_behind_a_version_without_a_way_back() {
+    let mut case = good();
+    case.workload["metadata"]["annotations"]["lastgood.dev/irreversible"] = json!("migrated orders");
+    assert_eq!(word(&case), "irreversible, else web:v1", "the version that runs, by its workload");
+    case.workload["metadata"]["annotations"]["lastgood.dev/irreversible"] = json!("false");
+    assert_eq!(word(&case), "roll to web:v1");
+    let (v1, v2) = ([observed("web:v1"), available("web:v1")], observed("web:v2"));
+    case.ledger = ledger(&[v1.as_slice(), &[marked("web:v1b"), v2.clone()]].concat());
+    assert_eq!(word(&case), "irreversible, else web:v1", "one between the two");
+    case.ledger = ledger(&[[marked("web:v0")].as_slice(), &v1, &[v2]].concat());
+    assert_eq!(word(&case), "roll to web:v1", "an older one is no obstacle");
+    let mut template = template("web:v1b");
+    template["metadata"] = json!({"annotations": {"lastgood.dev/irreversible": ""}});
+    let between = Carrier { hash: template::hash(&template), template, ..set("web:v1b", 2) };
+    case.sets = vec![set("web:v1", 1), between, set("web:v2", 3)];
+    assert_eq!(word(&case), "irreversible, else web:v1", "one that only the cluster knows");
 }
 
 #[test]
@@ -163,7 +260,7 @@ fn a_version_that_was_rolled_back_from_is_no_target() {
     let bad = v1::VersionRolledBackFrom { template_hash: hash("web:v1"), incident: "inc_1".into() };
     case.ledger = case.ledger.with(4, at(0), &bad.into());
     assert_eq!(word(&case), "missing");
-    case.workload["metadata"]["annotations"][brakes::ALLOW_UNKNOWN] = json!("true");
+    case.workload["metadata"]["annotations"][ALLOW_UNKNOWN] = json!("true");
     case.sets = vec![set("web:v1", 1), set("web:v2", 2)];
     assert_eq!(word(&case), "missing", "not even for a workload that takes unknown ones");
 }
@@ -174,7 +271,7 @@ fn an_unknown_version_is_restored_only_where_it_is_allowed() {
     case.ledger = LedgerView::default();
     case.sets = vec![set("web:v0", 1), set("web:v1", 2), set("web:v2", 3)];
     assert_eq!(word(&case), "missing");
-    case.workload["metadata"]["annotations"][brakes::ALLOW_UNKNOWN] = json!("true");
+    case.workload["metadata"]["annotations"][ALLOW_UNKNOWN] = json!("true");
     assert_eq!(word(&case), "roll to web:v1");
 }
 
@@ -201,6 +298,46 @@ fn a_plan_starts_from_the_revision_that_runs_and_not_from_the_one_that_the_ledge
     // Somebody deployed another version and this one again, and the watch saw neither.
     case.workload["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("4");
     assert_eq!(revision(&case), 4);
+}
+
+#[test]
+fn every_kind_of_workload_is_put_back() {
+    for kind in Kind::WORKLOADS {
+        assert_eq!(word(&Case { kind, ..good() }), "roll to web:v1", "{kind}");
+    }
+}
+
+#[test]
+fn a_partition_that_keeps_every_pod_is_a_pause() {
+    let with = |partition: i64, replicas: i64, kind: Kind| {
+        let mut case = Case { kind, ..good() };
+        case.workload["spec"]["replicas"] = json!(replicas);
+        case.workload["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": partition}});
+        word(&case)
+    };
+    assert_eq!(with(3, 3, Kind::StatefulSet), "rollout_paused");
+    assert_eq!(with(2, 3, Kind::StatefulSet), "roll to web:v1");
+    assert_eq!(with(0, 0, Kind::StatefulSet), "roll to web:v1");
+    assert_eq!(with(3, 3, Kind::Deployment), "roll to web:v1", "it knows no partition");
+}
+
+#[test]
+fn the_number_of_a_controller_revision_is_the_revision_that_runs() {
+    let mut case = Case { kind: Kind::StatefulSet, ..good() };
+    case.sets = vec![Carrier { revision: 5, ..set("web:v2", 2) }, set("web:v1", 1)];
+    let current = course(&case).current;
+    assert_eq!(current.version.map(|version| (version.revision, version.replica_set)), Some((5, "web-2".to_owned())));
+    assert_eq!(contracts::time::from_proto(current.changed_at.as_ref()), Some(at(0)));
+}
+
+#[test]
+fn when_a_controller_revision_came_back_only_the_ledger_tells() {
+    let mut case = Case { kind: Kind::DaemonSet, ..good() };
+    case.ledger = ledger(&[observed("web:v2"), available("web:v2"), observed("web:v1"), available("web:v1")]);
+    case.sets = vec![set("web:v2", 3), set("web:v1", 2)];
+    assert_eq!(word(&case), "no_recent_change");
+    case.kind = Kind::Deployment;
+    assert_eq!(word(&case), "roll to web:v1", "a ReplicaSet's creation stands in where its rollout tells no time");
 }
 
 /// What a template that refers to the ConfigMap `web` was seen with.

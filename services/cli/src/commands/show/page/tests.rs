@@ -116,6 +116,7 @@ fn what_cant_be_read_is_shown_and_hides_nothing() {
 
 #[test]
 fn colours_are_ours_alone() {
-    let painted = text(&dossier(&[opening()]), at(9), Look::new(true)).join("\n");
+    let passed = v1::VerificationPassed { checks: 1 };
+    let painted = text(&dossier(&[opening(), passed.into()]), at(9), Look::new(true)).join("\n");
     assert!(painted.contains("\u{1b}[32m") && !painted.contains("\u{1b}[2J"), "{painted:?}");
 }
