@@ -115,6 +115,7 @@ async fn between_intent_and_write_a_paused_namespace_fails_without_a_write() {
         workload_generation: plan.workload_generation,
         template_hash: hash(plan.from),
         target_template_hash: hash(plan.to),
+        ..v1::RollbackStarted::default()
     };
     // As an executor that was killed right after its intent.
     world.execute(&subject, Command::StartAttempt(intent)).await;

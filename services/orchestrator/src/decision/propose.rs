@@ -113,13 +113,7 @@ mod tests {
     }
 
     fn target() -> Box<Target> {
-        Box::new(Target {
-            version: version("one"),
-            evidence: "seen".into(),
-            template_json: Vec::new(),
-            last_applied_template_json: Vec::new(),
-            managed_fields_json: Vec::new(),
-        })
+        Box::new(Target { version: version("one"), evidence: "seen".into(), ..Target::default() })
     }
 
     fn plan() -> (v1::Plan, String) {
