@@ -146,7 +146,7 @@ pub(crate) fn until_traffic_shifted(uid: &str, restored: &str, verify: std::time
         workload_uid: uid.into(),
         template_hash: "bad".into(),
         target_template_hash: restored.into(),
-        ..v1::RollbackStarted::default()..v1::RollbackStarted::default()
+        ..v1::RollbackStarted::default()
     };
     vec![
         Command::Open(v1::AnomalyDetected {
