@@ -3,6 +3,8 @@
 //! Guarantees: values that look secret are hidden, as in every other place; where a version was not recorded whole, that is said and no
 //! difference is claimed. Must not: read a cluster.
 
+use lastgood_core::configuration::diff::Content;
+use lastgood_core::configuration::{self, Kind};
 use lastgood_core::plan::diff::{Change, changes};
 use orchestrator::ledger::LedgerStore;
 use serde_json::{Value, json};
@@ -34,14 +36,24 @@ pub async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let versions = record::versions(&context.ledger(&store, &workload).await?, context.soak(&workload));
     let (from, to) = (resolve(&versions, &args.from)?, resolve(&versions, &args.to)?);
     let changes = changes(&template(from)?, &template(to)?);
+    let configuration = configuration::diff::diff(&contents(from), &contents(to));
     let json = json!({
         "workload": workload::json(&workload),
         "from": record::brief(from),
         "to": record::brief(to),
-        "same": changes.is_empty(),
+        "same": changes.is_empty() && configuration.is_empty(),
         "template": changes.iter().map(change).collect::<Vec<_>>(),
+        "configuration": configuration,
     });
-    Ok(Answer::done(&text(from, to, &changes, context.look), json))
+    let mut lines = text(from, to, &changes, context.look);
+    lines.extend(configuration.iter().map(|line| context.look.toned(Tone::Open, line)));
+    Ok(Answer::done(&lines, json))
+}
+
+/// What it ran with, by fingerprint: the content is in the cluster.
+fn contents(version: &Version) -> Vec<Content> {
+    let known = version.known.version.configuration.iter();
+    known.filter_map(|one| Some(Content::of(Kind::parse(&one.kind)?, &one.name, &one.fingerprint, None))).collect()
 }
 
 fn template(version: &Version) -> Result<Value, Failure> {

@@ -112,7 +112,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let closings = all(&bus, &filter("incident_closed")).await?;
     let now = context.now();
     let mut list = selected(rows(&openings, &closings), args, now);
-    list.paused = LedgerStore::new(bus.clone()).switch(&Scope::cluster(&kubernetes.cluster)).await?.0.filter(|switch| switch.paused);
+    list.paused =
+        LedgerStore::new(bus.clone()).switch(&Scope::cluster(&kubernetes.cluster)).await?.0.filter(|switch| switch.paused);
     look_into_open_ones(&bus, &mut list.rows).await;
     let json = json!({
         "cluster": kubernetes.cluster,

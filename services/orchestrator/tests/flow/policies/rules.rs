@@ -61,6 +61,7 @@ async fn the_limits_of_a_policy_are_those_that_hold() -> anyhow::Result<()> {
         workload_generation: plan.workload_generation,
         template_hash: plan.from.clone().unwrap_or_default().template_hash,
         target_template_hash: plan.to.clone().unwrap_or_default().template_hash,
+        version: plan.from.clone().unwrap_or_default().id,
     };
     let now = world.engine.clock.now();
     world.engine.incidents.execute(&subject, None, &Command::StartAttempt(intent), now).await?;
