@@ -40,6 +40,8 @@ pub struct AppOptions {
     pub annotations: BTreeMap<String, String>,
     /// More variables of the container.
     pub env: BTreeMap<String, String>,
+    /// Seconds that a pod is given to end; with 0 the API server forgets it at once.
+    pub grace: u32,
     /// Seconds until a rollout that does not move counts as failed.
     pub progress_deadline: u32,
     /// Whether the Service also selects the label `version`, which is the image's tag.
@@ -56,6 +58,7 @@ impl Default for AppOptions {
             mode: Some("auto"),
             annotations: BTreeMap::from([("lastgood.dev/smoke-tests".to_owned(), smoke.to_owned())]),
             env: BTreeMap::new(),
+            grace: 1,
             progress_deadline: 600,
             pinned_service: false,
         }
@@ -127,7 +130,7 @@ impl App {
         spec["template"] = json!({
             "metadata": {"labels": labels, "annotations": {"prometheus.io/scrape": "true"}},
             "spec": {
-                "terminationGracePeriodSeconds": 1,
+                "terminationGracePeriodSeconds": self.options.grace,
                 "containers": [{
                     "name": "web", "image": image(tag), "imagePullPolicy": "IfNotPresent", "env": env,
                     "ports": [{"containerPort": 8080}],
@@ -221,9 +224,8 @@ impl App {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let listed = pods.list(&ListParams::default().labels(&format!("app={}", self.name))).await.context("listing the pods")?;
         let about = listed.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        let mut found: Vec<_> = about
-            .filter_map(|pod| Some((pod.metadata.name?, pod.spec?.containers.into_iter().next()?.image?)))
-            .collect();
+        let mut found: Vec<_> =
+            about.filter_map(|pod| Some((pod.metadata.name?, pod.spec?.containers.into_iter().next()?.image?))).collect();
         found.sort();
         Ok(found)
     }

@@ -143,7 +143,8 @@ mod tests {
     fn set(image: &str, revision: i64) -> Carrier {
         let mut template = template(image);
         template["metadata"]["labels"]["pod-template-hash"] = json!("x");
-        let set = Object::new(json!({"metadata": {"name": format!("web-{revision}"), "creationTimestamp": "2026-11-21T10:00:00Z",
+        let set =
+            Object::new(json!({"metadata": {"name": format!("web-{revision}"), "creationTimestamp": "2026-11-21T10:00:00Z",
                 "annotations": {"deployment.kubernetes.io/revision": revision.to_string()},
                 "ownerReferences": [{"kind": "Deployment", "name": "web", "uid": "u", "controller": true}]},
             "spec": {"template": template}}));

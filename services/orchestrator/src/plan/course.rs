@@ -120,7 +120,8 @@ fn impossible(inputs: &Inputs<'_>) -> Option<(HaltReason, String)> {
 fn all_kept(workload: &Object) -> Option<String> {
     let kept = Rollout::of_stateful_set(workload.json()).kept;
     let replicas = workload.at("/spec/replicas").and_then(serde_json::Value::as_i64).unwrap_or(1);
-    (kept > 0 && kept >= replicas).then(|| format!("its partition keeps all {replicas} pods as they are, whatever its template says"))
+    (kept > 0 && kept >= replicas)
+        .then(|| format!("its partition keeps all {replicas} pods as they are, whatever its template says"))
 }
 
 /// The executor's strategy for this kind, by the name that plans use.
