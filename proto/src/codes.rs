@@ -57,6 +57,12 @@ codes! {
         MassFailure = "mass_failure",
         /// It was rolled back a short while ago.
         Cooldown = "cooldown",
+        /// A freeze window of the policy holds.
+        Frozen = "frozen",
+        /// The version that runs, or one that is newer than the target, is marked as one below which there is no way back.
+        Irreversible = "irreversible",
+        /// As many rollbacks as the policy allows were made of late, or are under way.
+        BudgetSpent = "budget_spent",
         /// Another controller owns it, and would undo what we do.
         ManagedElsewhere = "managed_elsewhere",
         /// A kind of workload that no strategy handles yet.
@@ -69,8 +75,14 @@ codes! {
         PlanExpired = "plan_expired",
         /// The API server refused the dry run.
         DryRunRefused = "dry_run_refused",
+        /// A ConfigMap or Secret that has to come back with the version is not kept any more.
+        ConfigurationMissing = "configuration_missing",
         /// A person declined it or put it on hold.
         DeclinedByPerson = "declined_by_person",
+        /// Nobody approved or declined it in time.
+        ApprovalTimedOut = "approval_timed_out",
+        /// Its alerts resolved while it waited for an approval or for its grace period.
+        ResolvedBeforeAction = "resolved_before_action",
         /// A service gave up on the incident's message; it is in the dead-letter stream.
         Undeliverable = "undeliverable",
     }
@@ -89,6 +101,8 @@ codes! {
         Paused = "paused",
         /// The intent of the first attempt was stored after the plan's `not_after`: the executor's clock is behind. Nothing was written.
         PlanExpired = "plan_expired",
+        /// A copy of the configuration that has to come back went away after an attempt was begun. Nothing was written.
+        ConfigurationMissing = "configuration_missing",
         /// The executor did not report within the deadline.
         ExecutorSilent = "executor_silent",
         /// Smoke tests fail on the restored version.
@@ -127,6 +141,8 @@ codes! {
         AlreadyResolved = "already_resolved",
         /// The alert opts out (label or annotation `lastgood_ignore: "true"`).
         Ignored = "ignored",
+        /// The workload's policy does not count such alerts.
+        NotCounted = "not_counted",
     }
 }
 
@@ -137,6 +153,10 @@ codes! {
         Decide = "decide",
         /// The chat thread.
         Announce = "announce",
+        /// A person's answer.
+        Approve = "approve",
+        /// The end of the grace period.
+        Grace = "grace",
         /// The first attempt.
         Start = "start",
         /// Pods ready and traffic shifted.

@@ -80,6 +80,8 @@ facts! {
         CurrentVersionIdentified = "current_version_identified",
         PreviousVersionFound = "previous_version_found",
         PreviousVersionMissing = "previous_version_missing",
+        ApprovalRequested = "approval_requested",
+        GraceBegun = "grace_begun",
         RollbackPlanned = "rollback_planned",
         RollbackHalted = "rollback_halted",
         RollbackStarted = "rollback_started",
@@ -121,6 +123,7 @@ facts! {
 
 facts! {
     /// A fact about a workload's versions, or the pause switch.
+    #[expect(clippy::large_enum_variant, reason = "what is kept of a version when its ledger is compacted is the whole of it, and rare")]
     LedgerFact {
         VersionObserved = "version_observed",
         VersionAvailable = "version_available",
@@ -131,6 +134,14 @@ facts! {
         VersionKept = "version_kept",
         VersionRolledBackFrom = "version_rolled_back_from",
         PauseSwitched = "pause_switched",
+    }
+}
+
+facts! {
+    /// A fact about a cluster's budgets.
+    BudgetFact {
+        BudgetTaken = "budget_taken",
+        BudgetReturned = "budget_returned",
     }
 }
 

@@ -18,6 +18,6 @@ pub mod v1 {
 
 pub use codes::{DeadlineKind, DismissReason, FailureReason, HaltReason};
 pub use envelope::{Envelope, EnvelopeError};
-pub use fact::{DecodeError, Fact, LedgerFact, OccurrenceFact};
+pub use fact::{BudgetFact, DecodeError, Fact, LedgerFact, OccurrenceFact};
 pub use ids::{EventId, IncidentId, ParseIdError};
 pub use subjects::{IncidentSubject, SubjectError};

@@ -36,6 +36,11 @@ pub const ALL_ALERTS: &str = "lastgood.alert.>";
 pub const ALL_LEDGER: &str = "lastgood.ledger.>";
 /// All switches.
 pub const ALL_SWITCHES: &str = "lastgood.switch.>";
+/// All switches of single namespaces. Apart from [`ALL_SWITCHES`]: a binary that doesn't know of them takes the last word under the cluster's
+/// filter for the cluster's, and a namespace's `resume` must not be that.
+pub const ALL_NAMESPACE_SWITCHES: &str = "lastgood.namespace_switch.>";
+/// All facts about budgets.
+pub const ALL_BUDGETS: &str = "lastgood.budget.>";
 /// All schedules.
 pub const ALL_TIMERS: &str = "lastgood.timer.>";
 /// All timers that fired.
@@ -145,6 +150,18 @@ pub fn ledger_filter(workload: &WorkloadRef) -> String {
     format!("lastgood.ledger.{}.>", workload_path(workload))
 }
 
+/// The filter over the ledgers of a namespace's workloads.
+#[must_use]
+pub fn namespace_ledger_filter(cluster: &str, namespace: &str) -> String {
+    format!("lastgood.ledger.{}.{}.>", token(cluster), token(namespace))
+}
+
+/// All ledger facts of one type in one cluster.
+#[must_use]
+pub fn cluster_ledger_facts_of_type(cluster: &str, event_type: &str) -> String {
+    format!("lastgood.ledger.{}.*.*.*.{event_type}", token(cluster))
+}
+
 /// Where one ledger fact goes.
 #[must_use]
 pub fn ledger(workload: &WorkloadRef, event_type: &str) -> String {
@@ -161,6 +178,39 @@ pub fn switch_filter(cluster: &str) -> String {
 #[must_use]
 pub fn switch(cluster: &str, event_type: &str) -> String {
     format!("lastgood.switch.{}.{event_type}", token(cluster))
+}
+
+/// The filter over a namespace's switches.
+#[must_use]
+pub fn namespace_switch_filter(cluster: &str, namespace: &str) -> String {
+    format!("lastgood.namespace_switch.{}.{}.>", token(cluster), token(namespace))
+}
+
+/// Where the facts of a namespace's pause switch go.
+#[must_use]
+pub fn namespace_switch(cluster: &str, namespace: &str, event_type: &str) -> String {
+    format!("lastgood.namespace_switch.{}.{}.{event_type}", token(cluster), token(namespace))
+}
+
+/// The cluster that a switch's subject names, of a whole cluster or of a namespace of it.
+#[must_use]
+pub fn cluster_of_switch(subject: &str) -> Option<String> {
+    match subject.split('.').collect::<Vec<_>>().as_slice() {
+        ["lastgood", "switch", cluster, _] | ["lastgood", "namespace_switch", cluster, _, _] => Some(name(cluster)),
+        _ => None,
+    }
+}
+
+/// The filter over a cluster's budgets: the one literal string of their expectations.
+#[must_use]
+pub fn budget_filter(cluster: &str) -> String {
+    format!("lastgood.budget.{}.>", token(cluster))
+}
+
+/// Where a fact about a cluster's budgets goes.
+#[must_use]
+pub fn budget(cluster: &str, event_type: &str) -> String {
+    format!("lastgood.budget.{}.{event_type}", token(cluster))
 }
 
 /// Where a service's dead letters go.
@@ -303,6 +353,15 @@ mod tests {
         ] {
             assert_eq!(is_match(filter, subject), matches, "{filter} {subject}");
         }
+    }
+
+    #[test]
+    fn a_namespaces_switch_is_not_under_the_clusters_filter() {
+        let own = namespace_switch("eu.prod", "shop", "pause_switched");
+        assert!(is_match(&namespace_switch_filter("eu.prod", "shop"), &own) && !is_match(&switch_filter("eu.prod"), &own));
+        assert!(!is_match(&namespace_switch_filter("eu.prod", "bank"), &own));
+        assert_eq!(cluster_of_switch(&own).as_deref(), Some("eu.prod"));
+        assert_eq!(cluster_of_switch(&switch("eu", "pause_switched")).as_deref(), Some("eu"));
     }
 
     #[test]

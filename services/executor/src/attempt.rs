@@ -5,7 +5,7 @@
 
 use contracts::{FailureReason, HaltReason, IncidentId};
 use jiff::Timestamp;
-use lastgood_core::incident::{Incident, acting_until};
+use lastgood_core::incident::{Incident, acting_until, not_after};
 use lastgood_core::template;
 use serde_json::Value;
 
@@ -152,7 +152,7 @@ pub fn next_step(incident: &Incident, id: IncidentId, seen: Seen<'_>, now: Times
     if stamped || seen.written || came_back || incident.progress.any() {
         return Some(supersede("template", "somebody brought the version back that we had replaced"));
     }
-    Some(before_the_write(incident, live, contracts::time::from_proto(plan.not_after.as_ref()), now))
+    Some(before_the_write(incident, live, not_after(incident), now))
 }
 
 fn before_the_write(incident: &Incident, live: &Live, not_after: Option<Timestamp>, now: Timestamp) -> Step {

@@ -10,7 +10,6 @@ pub mod config;
 pub mod deliver;
 pub mod handlers;
 pub mod rules;
-pub mod steps;
 pub mod story;
 pub mod templates;
 pub mod text;

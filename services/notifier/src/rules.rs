@@ -68,5 +68,5 @@ pub fn backoff(tries: u32, asked: Option<Duration>, chance: f64) -> Duration {
 /// The channel's part of a metric or log for this audience.
 #[must_use]
 pub const fn audience_label(audience: Audience) -> &'static str {
-    crate::steps::audience_code(audience)
+    lastgood_core::words::audience_code(audience)
 }

@@ -6,22 +6,13 @@
 use std::time::Duration;
 
 use contracts::v1::{self, Audience, Outcome, Urgency};
-use contracts::{Fact, IncidentSubject, time};
+use contracts::{DeadlineKind, Fact, IncidentSubject, time};
 use jiff::Timestamp;
+use lastgood_core::incident::APPROVAL;
+use lastgood_core::words::{self, Mark, images};
 
 /// How long the executor waits for the chat thread where the opening fact doesn't say.
 const ANNOUNCE: Duration = Duration::from_secs(3);
-
-/// How a step of the workflow ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
-    /// As it should.
-    Done,
-    /// Not as it should.
-    Failed,
-    /// Nothing to be proud or ashamed of: a note.
-    Note,
-}
 
 /// One line of the chat's list of steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +102,10 @@ pub struct Story {
     pub previous: Option<v1::Version>,
     /// The plan.
     pub plan: Option<v1::Plan>,
+    /// What a person was asked to approve.
+    pub approval: Option<v1::ApprovalRequested>,
+    /// Where in the log that was answered: by a person, by its deadline, or by what made it moot.
+    pub answered: Option<u64>,
     /// Why it halted.
     pub halted: Option<v1::RollbackHalted>,
     /// Why the rollback failed.
@@ -150,6 +145,8 @@ impl Story {
             current: None,
             previous: None,
             plan: None,
+            approval: None,
+            answered: None,
             halted: None,
             failed: None,
             checks: Vec::new(),
@@ -175,16 +172,18 @@ impl Story {
     #[must_use]
     pub fn then(mut self, sequence: u64, at: Timestamp, fact: &Fact) -> Self {
         self.last_sequence = self.last_sequence.max(sequence);
-        if let Some((mark, text)) = crate::steps::step(fact) {
+        if let Some((mark, text)) = words::step(fact) {
             self.steps.push(Step { at, mark, text });
         }
-        if let Some(phase) = crate::steps::phase(fact) {
+        if let Some(phase) = words::phase(fact) {
             self.phase = phase;
         }
+        self.wait(sequence, fact);
         match fact {
             Fact::AnomalyDetected(fact) => self.opened(at, fact),
             Fact::CurrentVersionIdentified(fact) => self.current.clone_from(&fact.version),
             Fact::PreviousVersionFound(fact) => self.previous.clone_from(&fact.version),
+            Fact::ApprovalRequested(fact) => self.approval = Some(fact.clone()),
             Fact::RollbackPlanned(fact) => self.plan.clone_from(&fact.plan),
             Fact::RollbackHalted(fact) => self.halted = Some(fact.clone()),
             Fact::RollbackFailed(fact) => self.failed = Some(fact.clone()),
@@ -201,6 +200,36 @@ impl Story {
             _ => {}
         }
         self
+    }
+
+    /// What a plan waits for, and that it waits no more.
+    fn wait(&mut self, sequence: u64, fact: &Fact) {
+        let answers = match fact {
+            Fact::RollbackPlanned(planned) => {
+                let grace = planned.plan.as_ref().and_then(|plan| time::duration_from_proto(plan.grace.as_ref()));
+                if self.approval.is_some() {
+                    self.phase = "awaiting_approval";
+                } else if grace.is_some_and(|grace| !grace.is_zero()) {
+                    self.phase = "in_grace";
+                }
+                false
+            }
+            Fact::PersonActed(act) => {
+                use v1::Action::{Approve, Decline, Hold, Pause};
+                matches!(act.action(), Approve | Decline | Hold | Pause)
+            }
+            Fact::DeadlinePassed(passed) => {
+                let waits = self.phase == "in_grace" && passed.deadline == DeadlineKind::Grace.code();
+                self.phase = if waits { "planned" } else { self.phase };
+                passed.deadline == DeadlineKind::Approve.code()
+            }
+            Fact::RollbackHalted(_) | Fact::Superseded(_) => true,
+            _ => false,
+        };
+        if answers && self.approval.is_some() {
+            self.answered.get_or_insert(sequence);
+            self.phase = if self.phase == "awaiting_approval" { "planned" } else { self.phase };
+        }
     }
 
     fn opened(&mut self, at: Timestamp, fact: &v1::AnomalyDetected) {
@@ -288,18 +317,22 @@ impl Story {
     }
 
     /// The dedup keys that this channel opened and that are settled: the rollback was completed, or somebody else's change made
-    /// it moot, after they were asked for. What was asked for later (an alert that goes on after the close) stays open.
+    /// it moot, after they were asked for; or it asks for an approval, and that was answered. What was asked for later (an alert that goes on
+    /// after the close) stays open.
     #[must_use]
     pub fn settled_keys(&self, channel: &str) -> Vec<(Audience, String)> {
         let completed = self.closed.as_ref().filter(|(_, _, closed)| closed.outcome() == Outcome::Completed);
         let end = completed.map(|(sequence, _, _)| *sequence).or(self.superseded.as_ref().map(|(sequence, _)| *sequence));
-        let Some(end) = end else { return Vec::new() };
+        let settled = |request: &Request| {
+            let end = if request.reason == APPROVAL { self.answered.or(end) } else { end };
+            end.is_some_and(|end| request.sequence < end) && request.urgency == Urgency::Page
+        };
         self.deliveries
             .iter()
             .filter(|delivery| delivery.channel.as_deref() == Some(channel) && !delivery.dedup_key.is_empty())
             .filter(|delivery| {
                 let asked = |r: &&Request| r.audience == delivery.audience && r.reason == delivery.reason;
-                self.requests.iter().find(asked).is_some_and(|r| r.sequence < end && r.urgency == Urgency::Page)
+                self.requests.iter().find(asked).is_some_and(settled)
             })
             .map(|delivery| (delivery.audience, delivery.dedup_key.clone()))
             .collect()
@@ -316,14 +349,4 @@ fn request(sequence: u64, at: Timestamp, fact: &v1::NotificationRequested) -> Re
         summary: fact.summary.clone(),
         runbook: fact.runbook.clone(),
     }
-}
-
-/// A version's images in one line; its hash where it has none.
-#[must_use]
-pub fn images(version: Option<&v1::Version>) -> String {
-    let Some(version) = version else { return String::new() };
-    if version.images.is_empty() {
-        return version.template_hash.chars().take(12).collect();
-    }
-    version.images.iter().map(|image| image.image.as_str()).collect::<Vec<_>>().join(", ")
 }

@@ -1,48 +1,18 @@
 //! The brakes: what keeps lastgood from acting by itself, each a pure question with an answer for people.
 //!
-//! Guarantees: a workload that did not opt in is never touched; what can't be read counts as "did not opt in". Must not: read anything;
-//! the facts come from the log, the annotations from the object that is about to be changed.
+//! Guarantees: each says why it holds. Must not: read anything; the facts come from the log, the limits from the policy in force.
+
+use std::time::Duration;
 
 use contracts::v1;
 use jiff::{SignedDuration, Timestamp};
+use lastgood_core::policy::MassFailure;
 use serde_json::Value;
 
 use crate::cluster::Object;
-use crate::config::Settings;
-
-/// The annotation that opts a Deployment in.
-pub const MODE: &str = "lastgood.dev/mode";
-/// The annotation that allows a version that was never seen healthy.
-pub const ALLOW_UNKNOWN: &str = "lastgood.dev/allow-unknown";
 
 /// The clocks of a cluster's machines may differ by this much. No more: what was deployed after an alert began is somebody's repair.
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(2);
-
-/// Whether lastgood may act on a workload.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mode {
-    /// It may.
-    Auto,
-    /// It only says what it would do, and why it only says so.
-    Observe(String),
-}
-
-/// The workload's mode.
-#[must_use]
-pub fn mode(workload: &Object) -> Mode {
-    match workload.annotation(MODE).map(str::trim) {
-        Some("auto") => Mode::Auto,
-        Some("observe") => Mode::Observe(format!("its annotation {MODE} says observe")),
-        Some(other) => Mode::Observe(format!("its annotation {MODE} says `{other}`, which is neither auto nor observe")),
-        None => Mode::Observe(format!("it has no annotation {MODE}: auto")),
-    }
-}
-
-/// Whether a version may be restored that was never seen healthy.
-#[must_use]
-pub fn allows_unknown(workload: &Object) -> bool {
-    workload.annotation(ALLOW_UNKNOWN).is_some_and(|text| text.trim() == "true")
-}
 
 /// Who else keeps this workload as it is, and would undo a rollback or be fooled by it.
 #[must_use]
@@ -108,13 +78,16 @@ pub fn unexplained(changed_at: Option<Timestamp>, alert_since: Timestamp, window
 /// Why the pause switch stops this; `None` where it is off.
 #[must_use]
 pub fn paused(switch: Option<&v1::PauseSwitched>) -> Option<String> {
-    switch.filter(|switch| switch.paused).map(|switch| format!("paused by {}: {}", switch.who, switch.reason))
+    let scope = |switch: &v1::PauseSwitched| match switch.namespace.as_str() {
+        "" => String::new(),
+        namespace => format!("namespace {namespace} is "),
+    };
+    switch.filter(|switch| switch.paused).map(|switch| format!("{}paused by {}: {}", scope(switch), switch.who, switch.reason))
 }
 
 /// Why this is not one bad deploy; `workloads` counts those with an incident within the brake's window, this one included.
 #[must_use]
-pub fn mass_failure(workloads: usize, settings: &Settings) -> Option<String> {
-    let brake = &settings.mass_failure;
+pub fn mass_failure(workloads: usize, brake: &MassFailure) -> Option<String> {
     (workloads >= brake.workloads).then(|| {
         let within = SignedDuration::try_from(brake.window).unwrap_or(SignedDuration::MAX);
         format!("at least {workloads} workloads of this cluster failed within {within:#}; the limit is {}", brake.workloads)
@@ -123,8 +96,8 @@ pub fn mass_failure(workloads: usize, settings: &Settings) -> Option<String> {
 
 /// Why it is too early after the last rollback; `None` where it is not.
 #[must_use]
-pub fn cooling_down(last_rollback: Option<Timestamp>, now: Timestamp, settings: &Settings) -> Option<String> {
-    let cooldown = SignedDuration::try_from(settings.cooldown).unwrap_or(SignedDuration::MAX);
+pub fn cooling_down(last_rollback: Option<Timestamp>, now: Timestamp, cooldown: Duration) -> Option<String> {
+    let cooldown = SignedDuration::try_from(cooldown).unwrap_or(SignedDuration::MAX);
     let since = now.duration_since(last_rollback?);
     (since < cooldown).then(|| format!("it was rolled back {:#} ago; the cooldown is {cooldown:#}", rounded(since)))
 }
@@ -146,17 +119,6 @@ mod tests {
 
     fn minutes(count: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + 60 * count).unwrap()
-    }
-
-    #[test]
-    fn only_the_very_word_opts_in() {
-        let said = |text: &str| mode(&with(json!({"annotations": {MODE: text}})));
-        assert_eq!(said("auto"), Mode::Auto);
-        for text in ["observe", "Auto", "yes", ""] {
-            let Mode::Observe(why) = said(text) else { panic!("{text} opted in") };
-            assert!(why.contains(text));
-        }
-        assert!(matches!(mode(&with(json!({}))), Mode::Observe(_)));
     }
 
     #[test]
@@ -195,13 +157,17 @@ mod tests {
 
     #[test]
     fn the_other_brakes_hold_at_their_limits() {
-        let settings = Settings::default();
-        assert!(mass_failure(9, &settings).is_none() && mass_failure(10, &settings).is_some());
-        assert!(cooling_down(None, minutes(0), &settings).is_none());
-        assert!(cooling_down(Some(minutes(0)), minutes(29), &settings).is_some());
-        assert!(cooling_down(Some(minutes(0)), minutes(30), &settings).is_none());
-        let switch = |paused| v1::PauseSwitched { paused, who: "ann".into(), reason: "migration".into() };
+        let policy = lastgood_core::policy::Effective::default();
+        let (brake, cooldown) = (&policy.mass_failure, policy.cooldown);
+        assert!(mass_failure(9, brake).is_none() && mass_failure(10, brake).is_some());
+        assert!(cooling_down(None, minutes(0), cooldown).is_none());
+        assert!(cooling_down(Some(minutes(0)), minutes(29), cooldown).is_some());
+        assert!(cooling_down(Some(minutes(0)), minutes(30), cooldown).is_none());
+        let switch =
+            |paused| v1::PauseSwitched { paused, who: "ann".into(), reason: "migration".into(), ..v1::PauseSwitched::default() };
         assert_eq!(paused(Some(&switch(true))).as_deref(), Some("paused by ann: migration"));
+        let of_namespace = v1::PauseSwitched { namespace: "shop".into(), ..switch(true) };
+        assert_eq!(paused(Some(&of_namespace)).as_deref(), Some("namespace shop is paused by ann: migration"));
         assert!(paused(Some(&switch(false))).is_none() && paused(None).is_none());
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! Guarantee: the defaults are the ones that README and the runbooks name. Must not: hold what a single workload can say by annotation.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chassis::config::{Admin, Kubernetes, Nats, Telemetry, duration};
 use contracts::time::duration_to_proto;
 use contracts::v1;
+use lastgood_core::policy;
 use serde::Deserialize;
 
 /// Everything that the orchestrator reads at its start.
@@ -29,6 +31,8 @@ pub struct Config {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// Policies, for clusters without the custom resources: a YAML file of any number of documents.
+    pub policies_file: Option<PathBuf>,
     /// How long before an alert a rollout may lie to be held for its cause.
     #[serde(with = "duration")]
     pub window: Duration,
@@ -42,6 +46,8 @@ pub struct Settings {
     pub cooldown: Duration,
     /// When many workloads failing at once stop everything.
     pub mass_failure: MassFailure,
+    /// How much may be rolled back; without a limit where nothing is said.
+    pub budgets: Budgets,
     /// How long each phase may take.
     pub deadlines: Deadlines,
     /// When closed incidents leave the log, and how long their archive is kept.
@@ -51,11 +57,13 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            policies_file: None,
             window: Duration::from_hours(1),
             soak: Duration::from_mins(10),
             keep_versions: 20,
             cooldown: Duration::from_mins(30),
             mass_failure: MassFailure::default(),
+            budgets: Budgets::default(),
             deadlines: Deadlines::default(),
             archive: Archive::default(),
         }
@@ -149,6 +157,18 @@ impl Default for MassFailure {
     }
 }
 
+/// `orchestrator.budgets`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budgets {
+    /// Rollbacks of one workload within an hour.
+    pub workload_per_hour: Option<u32>,
+    /// Rollbacks under way at the same time in a namespace.
+    pub namespace_concurrent: Option<u32>,
+    /// Rollbacks under way at the same time in the cluster.
+    pub cluster_concurrent: Option<u32>,
+}
+
 /// `orchestrator.deadlines`; recorded in each incident as it opens.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -195,6 +215,30 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
+    /// How long an incident may take from its opening until its end is decided, with a quarter to spare for who reports late; a plan that
+    /// waits takes so much longer.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        let phases = [self.decide, self.announce, self.start, self.rollback, self.verify, self.resolve];
+        let all = phases.into_iter().fold(Duration::ZERO, Duration::saturating_add);
+        all.saturating_add(all / 4)
+    }
+
+    /// With what a policy says of them.
+    #[must_use]
+    pub fn with(&self, said: &policy::Deadlines) -> Self {
+        Self {
+            decide: said.decide.unwrap_or(self.decide),
+            announce: said.announce.unwrap_or(self.announce),
+            start: said.start.unwrap_or(self.start),
+            rollback: said.rollback.unwrap_or(self.rollback),
+            verify: said.verify.unwrap_or(self.verify),
+            resolve: said.resolve.unwrap_or(self.resolve),
+            acknowledge: said.acknowledge.unwrap_or(self.acknowledge),
+            notify: said.notify.unwrap_or(self.notify),
+        }
+    }
+
     /// As an incident's opening fact records them.
     #[must_use]
     pub fn recorded(&self) -> v1::Deadlines {

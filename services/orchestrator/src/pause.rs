@@ -1,17 +1,20 @@
-//! `lastgood-orchestrator pause` and `resume`: the switch that stops all automatic action in a cluster.
+//! `lastgood-orchestrator pause` and `resume`: the switches that stop all automatic action, in a cluster or in one namespace.
 //!
 //! Guarantees: returns after the switch is stored; switching twice is harmless. Must not: touch incidents; each service asks the switch
 //! before it acts.
 
 use contracts::v1::PauseSwitched;
 
-use crate::ledger::{LedgerStore, StoreError};
+use crate::ledger::{LedgerStore, Scope, StoreError};
 
 /// Sets the switch, and says what came of it, for people.
-pub async fn switch(store: &LedgerStore, cluster: &str, wanted: &PauseSwitched) -> Result<String, StoreError> {
-    let changed = store.set_switch(cluster, wanted).await?;
+pub async fn switch(store: &LedgerStore, scope: &Scope, wanted: &PauseSwitched) -> Result<String, StoreError> {
+    let changed = store.set_switch(scope, wanted).await?;
     let state = if wanted.paused { "paused" } else { "active" };
-    Ok(if changed { format!("cluster {cluster} is now {state}") } else { format!("cluster {cluster} was {state} already") })
+    let (whole, _) = store.switch(&Scope::cluster(&scope.cluster)).await?;
+    let held = scope.namespace.is_some() && !wanted.paused && whole.is_some_and(|whole| whole.paused);
+    let held = if held { ", but the whole cluster is paused" } else { "" };
+    Ok(if changed { format!("{scope} is now {state}{held}") } else { format!("{scope} was {state} already{held}") })
 }
 
 /// Who gives the command, for the record: `--who`, else the login name, else "unknown".

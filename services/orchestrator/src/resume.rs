@@ -14,7 +14,7 @@ use lastgood_core::template;
 
 use crate::alerts::{TRIES, contended};
 use crate::cluster::{Kind, Object};
-use crate::decision::{Engine, Prefetched, fold};
+use crate::decision::{Cause, Engine, Prefetched, fold};
 
 /// The events that an undecided incident may have stopped at.
 pub const WAKES: [&str; 3] = ["anomaly_detected", "current_version_identified", "previous_version_found"];
@@ -46,7 +46,7 @@ impl Handler for Resume {
         let Some(_deciding) = self.engine.deciding.begin(subject.incident) else {
             return Err(being_decided());
         };
-        let pre = self.engine.prefetch(&subject.workload, Some(&subject)).await?;
+        let pre = self.engine.prefetch(&subject.workload).await?;
         let Some((incident, expected)) = newest(&subject, &pre) else { return Ok(()) };
         let commands = self.engine.rest_of_decision(&subject, &incident, &pre).await?;
         self.finish(&subject, (incident, expected), &commands).await
@@ -75,6 +75,7 @@ impl Resume {
                 Err(AppendError::Lost) => {
                     let loaded = self.engine.incidents.load(subject, Some(expected)).await?;
                     if !is_undecided(&loaded.incident) {
+                        self.engine.give_back_unplanned(subject, &loaded.incident, commands).await;
                         return Ok(());
                     }
                     (incident, expected) = (loaded.incident, loaded.expected);
@@ -112,20 +113,25 @@ fn newest(subject: &IncidentSubject, pre: &Prefetched) -> Option<(Incident, u64)
 /// Why the workload is not the one any more that the incident is about.
 #[must_use]
 pub fn superseded(incident: &Incident, workload: Option<&Object>) -> Option<Superseded> {
-    let say = |what: &str, detail: &str, generation| Superseded {
+    changed_since(incident, workload, "before a decision was made")
+}
+
+/// The same, for people: `when`.
+pub(crate) fn changed_since(incident: &Incident, workload: Option<&Object>, when: &str) -> Option<Superseded> {
+    let say = |what: &str, how: &str, generation| Superseded {
         what: what.to_owned(),
-        detail: detail.to_owned(),
+        detail: format!("the workload was {how} {when}"),
         workload_generation: generation,
     };
-    let Some(workload) = workload else { return Some(say("deleted", "the workload was deleted before a decision was made", 0)) };
+    let Some(workload) = workload else { return Some(say("deleted", "deleted", 0)) };
     let uid = &incident.opened.as_ref()?.workload_uid;
     if !uid.is_empty() && uid != workload.uid() {
-        return Some(say("uid", "the workload was recreated before a decision was made", workload.generation()));
+        return Some(say("uid", "recreated", workload.generation()));
     }
     let identified = incident.current.as_ref()?.version.as_ref()?;
     let hash = workload.template().map(template::hash).unwrap_or_default();
     let other = identified.template_hash != hash;
-    other.then(|| say("template", "the workload was changed before a decision was made", workload.generation()))
+    other.then(|| say("template", "changed", workload.generation()))
 }
 
 impl Engine {
@@ -144,7 +150,8 @@ impl Engine {
         }
         let Some(workload) = workload else { return Ok(Vec::new()) };
         let Some(opened) = &incident.opened else { return Ok(Vec::new()) };
-        self.decide(kind, &workload, &opened.trigger, opened.at, pre).await
+        let cause = Cause { trigger: &opened.trigger, heard_at: opened.at, requested: opened.requested.as_ref() };
+        self.decide(subject, kind, &workload, cause, pre).await
     }
 }
 
@@ -163,6 +170,7 @@ mod tests {
             trigger: v1::Occurrence::default(),
             workload_uid: "u".into(),
             deadlines: v1::Deadlines::default(),
+            requested: None,
         };
         Incident { opened: Some(opened), ..Incident::default() }
     }

@@ -1,4 +1,4 @@
-//! The smoke tests of a workload: from the configuration (`verifier.checks`) and from its annotation.
+//! The smoke tests of a workload: from the configuration (`verifier.checks`), and from its annotation or else from its policy.
 //!
 //! Guarantees: an unknown key, a bad value, a name that is taken twice or two kinds in one definition are refused with the place
 //! and the reason; a definition is either understood completely or not at all. Must not: run anything.
@@ -16,6 +16,8 @@ use crate::text::excerpt;
 
 /// The annotation of a Deployment that holds its smoke tests, a YAML list.
 pub const ANNOTATION: &str = "lastgood.dev/smoke-tests";
+/// The same of the policy, which the plan carries.
+pub const POLICY: &str = "spec.checks";
 /// The same of the configuration.
 pub const SECTION: &str = "verifier.checks";
 
@@ -71,32 +73,50 @@ pub fn read_rules(list: &[Value]) -> Result<Vec<Rule>, Invalid> {
     Ok(rules)
 }
 
-/// Reads the annotation's text.
-pub fn read_annotation(text: &str) -> Result<Vec<Definition>, Invalid> {
-    if text.trim().is_empty() {
-        return Ok(Vec::new());
+/// A workload's own smoke tests, as a text: its annotation's, even if that is empty, or else its policy's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Own<'a> {
+    text: &'a str,
+    place: &'static str,
+}
+
+impl<'a> Own<'a> {
+    /// From what was found; the plan's is empty where the policy has none.
+    #[must_use]
+    pub const fn new(annotation: Option<&'a str>, policy: &'a str) -> Self {
+        match annotation {
+            Some(text) => Self { text, place: ANNOTATION },
+            None => Self { text: policy, place: POLICY },
+        }
     }
-    let value: Value = serde_saphyr::from_str(text)
-        .map_err(|error| Invalid::new(ANNOTATION, format!("is not YAML: {}", excerpt(&error.to_string(), 200))))?;
-    let list = match value {
-        Value::Null => Vec::new(),
-        Value::Array(list) => list,
-        _ => return Err(Invalid::new(ANNOTATION, "must be a list of smoke tests")),
-    };
-    list.into_iter().enumerate().map(|(index, value)| read(Fields::of(format!("{ANNOTATION}[{index}]"), value)?)).collect()
+
+    fn read(self) -> Result<Vec<Definition>, Invalid> {
+        let Self { text, place } = self;
+        if text.trim().is_empty() {
+            return Ok(Vec::new());
+        }
+        let value: Value = serde_saphyr::from_str(text)
+            .map_err(|error| Invalid::new(place, format!("is not YAML: {}", excerpt(&error.to_string(), 200))))?;
+        let list = match value {
+            Value::Null => Vec::new(),
+            Value::Array(list) => list,
+            _ => return Err(Invalid::new(place, "must be a list of smoke tests")),
+        };
+        list.into_iter().enumerate().map(|(index, value)| read(Fields::of(format!("{place}[{index}]"), value)?)).collect()
+    }
 }
 
 /// All smoke tests of a workload; none is legal.
-pub fn of_workload(rules: &[Rule], annotation: Option<&str>, workload: &WorkloadRef) -> Result<Vec<Definition>, Invalid> {
+pub fn of_workload(rules: &[Rule], own: Own<'_>, workload: &WorkloadRef) -> Result<Vec<Definition>, Invalid> {
     let mut all: Vec<Definition> = rules.iter().filter(|rule| rule.fits(workload)).map(|rule| rule.definition.clone()).collect();
-    all.extend(read_annotation(annotation.unwrap_or_default())?);
+    all.extend(own.read()?);
     if all.len() > MOST {
-        return Err(Invalid::new(ANNOTATION, format!("has, with {SECTION}, {} smoke tests; at most {MOST} may be", all.len())));
+        return Err(Invalid::new(own.place, format!("has, with {SECTION}, {} smoke tests; at most {MOST} may be", all.len())));
     }
     let mut names = BTreeSet::new();
     match all.iter().find(|definition| !names.insert(definition.name.clone())) {
         Some(twice) => {
-            Err(Invalid::new(ANNOTATION, format!("name `{}` is there twice (it may also come from {SECTION})", twice.name)))
+            Err(Invalid::new(own.place, format!("name `{}` is there twice (it may also come from {SECTION})", twice.name)))
         }
         None => Ok(all),
     }
@@ -174,6 +194,45 @@ mod tests {
         WorkloadRef { cluster: "default".into(), namespace: "shop".into(), kind: "Deployment".into(), name: "web".into() }
     }
 
+    fn annotated(rules: &[Rule], annotation: Option<&str>) -> Result<Vec<Definition>, Invalid> {
+        of_workload(rules, Own::new(annotation, ""), &web())
+    }
+
+    #[test]
+    fn the_annotation_goes_before_the_policy() {
+        let names = |annotation: Option<&str>| {
+            let all = of_workload(&[], Own::new(annotation, "- {name: policy, tcp: {port: 1}}"), &web()).unwrap();
+            all.into_iter().map(|definition| definition.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(None), ["policy"]);
+        assert_eq!(names(Some("- {name: own, tcp: {port: 1}}")), ["own"]);
+        assert!(names(Some("")).is_empty(), "none, said by the workload itself");
+        let bad = of_workload(&[], Own::new(None, "- {name: x}"), &web()).unwrap_err();
+        assert_eq!(bad.path, "spec.checks[0]");
+    }
+
+    /// Whatever a policy document may say of smoke tests, every key of its language once at least, is read here.
+    #[test]
+    fn the_policys_language_is_this_one() {
+        use lastgood_core::policy::{Limits, Origin, read};
+        let checks = json!([
+            {"name": "a", "http": {"path": "/x", "port": 8080, "scheme": "https", "expect_status": "200-299,301", "expect_body": "ok",
+                "headers": {"X-A": "b"}, "method": "POST", "insecure": true}, "target": "service", "service": "web", "timeout": "500ms",
+                "retries": 0, "interval": "1m30s", "passes": 1},
+            {"name": "b", "http": {"port": 1, "expect_status": 204}, "target": "pods"},
+            {"name": "c", "tcp": {"port": 65535}},
+            {"name": "d", "promql": {"query": "up{n=\"{{namespace}}\"}", "min": 0.5, "max": 1}},
+            {"name": "e", "promql": {"query": "up", "equals": -1.5}, "timeout": "1h"},
+        ]);
+        let document = json!({"apiVersion": "lastgood.dev/v1alpha1", "kind": "RollbackPolicy",
+            "metadata": {"name": "web", "namespace": "shop"}, "spec": {"checks": checks}});
+        let says = read(&document, Origin::File, &Limits::default()).unwrap().says.unwrap();
+        let text = says.checks_yaml.unwrap();
+        let all = of_workload(&[], Own::new(None, &text), &web()).unwrap();
+        assert_eq!(all.iter().map(|definition| definition.kind).collect::<Vec<_>>(), ["http", "http", "tcp", "promql", "promql"]);
+        assert_eq!(all[0].pace.interval, Duration::from_secs(90));
+    }
+
     #[test]
     fn the_documented_example_is_read() {
         let text = r#"
@@ -184,7 +243,7 @@ mod tests {
     query: 'sum(rate(http_requests_total{namespace="{{namespace}}",deployment="{{name}}",code=~"5.."}[1m]))'
     max: 0.01
 "#;
-        let all = of_workload(&[], Some(text), &web()).unwrap();
+        let all = annotated(&[], Some(text)).unwrap();
         let kinds: Vec<_> = all.iter().map(|definition| (definition.name.as_str(), definition.kind)).collect();
         assert_eq!(kinds, [("home", "http"), ("port", "tcp"), ("errors", "promql")]);
         let wanted = Pace { timeout: Duration::from_millis(500), retries: 5, interval: Duration::from_millis(250), passes: 2 };
@@ -225,7 +284,7 @@ mod tests {
             ("- {name: [", "is not YAML"),
         ];
         for (text, wanted) in cases {
-            let error = of_workload(&[], Some(text), &web()).expect_err(text).to_string();
+            let error = annotated(&[], Some(text)).expect_err(text).to_string();
             assert!(error.contains(wanted), "{text}\n says: {error}\n not: {wanted}");
         }
     }
@@ -239,9 +298,9 @@ mod tests {
             json!({"name": "pattern", "workload": "w*b", "tcp": {"port": 1}}),
         ])
         .unwrap();
-        let names: Vec<_> = of_workload(&rules, None, &web()).unwrap().into_iter().map(|definition| definition.name).collect();
+        let names: Vec<_> = annotated(&rules, None).unwrap().into_iter().map(|definition| definition.name).collect();
         assert_eq!(names, ["all", "shop", "pattern"]);
-        let twice = of_workload(&rules, Some("- {name: all, tcp: {port: 2}}"), &web()).unwrap_err();
+        let twice = annotated(&rules, Some("- {name: all, tcp: {port: 2}}")).unwrap_err();
         assert!(twice.reason.contains("name `all` is there twice"), "{twice}");
         let bad = read_rules(&[json!({"name": "x", "tcp": {"port": "http"}})]).unwrap_err();
         assert_eq!(bad.path, "verifier.checks[0].tcp.port");
@@ -253,21 +312,21 @@ mod tests {
         let bomb: Vec<String> = ('a'..='y').zip('b'..='z').map(|(of, name)| format!("{name}: &{name} [{}]", nine(of))).collect();
         let bomb = format!("a: &a [x,x,x]\n{}", bomb.join("\n"));
         for text in ["[".repeat(200_000), "{a: ".repeat(60_000), "- ".repeat(100_000), bomb] {
-            assert!(of_workload(&[], Some(&text), &web()).is_err());
+            assert!(annotated(&[], Some(&text)).is_err());
         }
     }
 
     #[test]
     fn no_smoke_tests_is_legal() {
         for text in [None, Some(""), Some("[]"), Some("# none yet")] {
-            assert!(of_workload(&[], text, &web()).unwrap().is_empty(), "{text:?}");
+            assert!(annotated(&[], text).unwrap().is_empty(), "{text:?}");
         }
     }
 
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in "\\PC{0,80}") {
-            let _ = of_workload(&[], Some(&text), &web());
+            let _ = annotated(&[], Some(&text));
         }
 
         #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use chassis::HandleError;
 use chassis::clock::Clock;
+use contracts::time::duration_from_proto;
 use contracts::v1::{self, SmokeTestFinished, Verdict};
 use contracts::{FailureReason, IncidentSubject};
 use futures::StreamExt as _;
@@ -20,7 +21,7 @@ use lastgood_core::incident::{Command, Incident, Phase, verifying_until};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::checks::{Tools, pods};
-use crate::definitions::{Definition, Rule, of_workload};
+use crate::definitions::{Definition, Own, Rule, of_workload};
 use crate::eyes::{Eyes, NoLook};
 use crate::fields::Invalid;
 use crate::log::{Log, Said};
@@ -91,7 +92,7 @@ impl Verification {
         let definitions = tokio::select! {
             biased;
             moved_on = self.moved_on(subject) => return Err(moved_on),
-            definitions = self.definitions(subject, eyes, until) => definitions?,
+            definitions = self.definitions(subject, state, eyes, until) => definitions?,
         };
         let definitions = match definitions {
             Some(Ok(definitions)) => definitions,
@@ -111,13 +112,18 @@ impl Verification {
     async fn definitions(
         &self,
         subject: &IncidentSubject,
+        state: &Incident,
         eyes: &dyn Eyes,
         until: Instant,
     ) -> Result<Option<Result<Vec<Definition>, Invalid>>, Stop> {
+        let policy = state.plan.as_ref().map_or("", |(_, plan)| plan.checks_yaml.as_str());
         loop {
             let asked = tokio::time::timeout_at(until, eyes.smoke_tests()).await;
             match asked {
-                Ok(Ok(annotation)) => return Ok(Some(of_workload(&self.rules, annotation.as_deref(), &subject.workload))),
+                Ok(Ok(annotation)) => {
+                    let own = Own::new(annotation.as_deref(), policy);
+                    return Ok(Some(of_workload(&self.rules, own, &subject.workload)));
+                }
                 Ok(Err(NoLook::Changed(what))) => return Err(Stop::Changed(what)),
                 Ok(Err(NoLook::Unseen(why))) => {
                     tracing::warn!(incident = %subject, why, "the workload can't be read; trying again");
@@ -141,7 +147,7 @@ impl Verification {
     ) -> Result<(), Stop> {
         let mut running: FuturesUnordered<BoxFuture<'_, Result<SmokeTestFinished, Changed>>> = FuturesUnordered::new();
         if !state.checks.contains_key(pods::NAME) {
-            running.push(Box::pin(runner::pods(self.stabilisation, definitions.len(), eyes, until)));
+            running.push(Box::pin(runner::pods(self.stabilisation_of(state), definitions.len(), eyes, until)));
         }
         for definition in definitions.iter().filter(|definition| !state.checks.contains_key(&definition.name)) {
             running.push(Box::pin(runner::smoke_test(definition, &subject.workload, &self.tools, eyes, until)));
@@ -154,6 +160,12 @@ impl Verification {
             self.say(subject, &Command::RecordCheck(finished)).await?;
         }
         Ok(())
+    }
+
+    /// How the pods are watched: as long as the policy says, where it does.
+    fn stabilisation_of(&self, state: &Incident) -> Stabilisation {
+        let said = state.plan.as_ref().and_then(|(_, plan)| duration_from_proto(plan.stabilisation.as_ref()));
+        Stabilisation { window: said.unwrap_or(self.stabilisation.window), ..self.stabilisation }
     }
 
     /// Ends when the incident needs no verification any more. An outage is no answer.

@@ -1,7 +1,7 @@
 //! While an incident is mitigated: asks Prometheus whether its alerts are over.
 //!
 //! Guarantees: only a healthy rule that was evaluated after the mitigation resolves an alert; what can't be told is asked again.
-//! It ends with the phase. Must not: resolve alerts that did not come from Prometheus' rules (rollout alerts), or give up while
+//! It ends with the phase. Must not: resolve alerts that did not come from Prometheus' rules (rollout alerts, commands), or give up while
 //! the incident is mitigated: the orchestrator keeps the deadline.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use chassis::HandleError;
 use contracts::IncidentSubject;
 use contracts::v1::{AlertResolved, Occurrence};
 use jiff::Timestamp;
-use lastgood_core::incident::{Command, Incident, Phase};
+use lastgood_core::incident::{BY_COMMAND, Command, Incident, Phase};
 
 use crate::log::{Log, Said};
 use crate::net::Prometheus;
@@ -44,7 +44,11 @@ pub fn to_watch(state: &Incident) -> Option<(Timestamp, Vec<Occurrence>)> {
     let open: Vec<Occurrence> = trigger
         .into_iter()
         .chain(state.joined.values())
-        .filter(|alert| alert.source != ROLLOUT && !alert.alert_name.is_empty() && !state.resolved.contains(&alert.fingerprint))
+        .filter(|alert| {
+            ![ROLLOUT, BY_COMMAND].contains(&alert.source.as_str())
+                && !alert.alert_name.is_empty()
+                && !state.resolved.contains(&alert.fingerprint)
+        })
         .cloned()
         .collect();
     Some((since, open))

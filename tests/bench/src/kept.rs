@@ -34,6 +34,8 @@ use crate::{Outcome, table};
 const WORKLOADS: u32 = 1000;
 /// Publishes awaited at once.
 const WINDOW: usize = 2000;
+/// Restarts after a kill; the one in the middle counts.
+const RESTARTS: usize = 3;
 /// How long nats-server is left alone before its memory is read.
 const IDLE: Duration = Duration::from_secs(3);
 /// What the streams may hold, and the server.
@@ -115,9 +117,14 @@ async fn start(dir: &Path, sync_always: bool) -> Result<Nats> {
 async fn measure(dir: &Path, what: String) -> Result<Row> {
     let nats = start(dir, true).await?;
     bus(&nats).await?;
-    let began = Instant::now();
-    nats.restart().await?;
-    let restart = began.elapsed().as_secs_f64();
+    let mut restarts = Vec::with_capacity(RESTARTS);
+    for _ in 0..RESTARTS {
+        let began = Instant::now();
+        nats.restart().await?;
+        restarts.push(began.elapsed().as_secs_f64());
+    }
+    restarts.sort_by(f64::total_cmp);
+    let restart = restarts[RESTARTS / 2];
     // Not for luck: being idle is what is measured.
     tokio::time::sleep(IDLE).await;
     let resident = nats.process().rss_kib().map_or(0.0, |kib| f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0);
@@ -254,6 +261,7 @@ fn completed(trigger: &v1::Occurrence) -> Vec<Fact> {
         trigger: Some(trigger.clone()),
         deadlines: Some(Settings::default().deadlines.recorded()),
         workload_uid: workload_uid.clone(),
+        requested: None,
     };
     let asked = v1::NotificationRequested {
         audience: v1::Audience::OnCall.into(),
@@ -295,7 +303,7 @@ fn text(rows: &[Row], archived: u64, took: f64) -> String {
         let [disk, resident, restart] = numbers;
         [row.what.clone(), row.messages.to_string(), disk, resident, restart]
     });
-    let head = ["nats-server", "messages on the log", "on disk, MiB", "resident, MiB", "restart after a kill, s"];
+    let head = ["nats-server", "messages on the log", "on disk, MiB", "resident, MiB", "restart after a kill (median of 3), s"];
     format!(
         "## Kept incidents\n\nIncidents of 16 facts and 2 of their alert's each, over {WORKLOADS} workloads; resident (`VmRSS`) {} s after a \
          restart. Archived by the product's code, every write flushed: {archived} in {took:.0} s. What is left is bounded by the workloads \

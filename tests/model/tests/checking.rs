@@ -81,6 +81,13 @@ fn a_second_incident() {
     holds(Scenario::again(Depth::from_env()), &["completed", "unresolved", "a second rollback", "joined", escalated]);
 }
 
+#[test]
+fn an_approval_and_whoever_answers_it() {
+    let reached =
+        ["completed", "superseded", "halted", "nobody approved in time", "resolved while it waited", "two executors at work"];
+    holds(Scenario::asking(Depth::from_env()), &reached);
+}
+
 /// The one promise that a stopped process can break (runbooks/decisions/0009, "known, and left"); it breaks no other.
 #[test]
 fn an_executor_that_wakes_up_in_the_next_incident() {
@@ -109,6 +116,7 @@ fn mistakes() -> Vec<(Mutation, Scenario, Promise)> {
         (Mutation::LooksBeforeTheLog, Scenario::acting(ci), Promise::TrueSupersession),
         (Mutation::HaltsAfterIntent, Scenario::deadlines(ci), Promise::TrueHalt),
         (Mutation::TrustsOldWorkload, Scenario::overlapping(ci), Promise::TrueSupersession),
+        (Mutation::ActsUnapproved, Scenario::asking(ci), Promise::AskedFirst),
         (Mutation::TrustsOldRevision, Scenario::deciding(ci), Promise::TrueSupersession),
     ]
 }

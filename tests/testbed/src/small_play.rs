@@ -94,11 +94,13 @@ impl SmallWorld {
         App::create(self.client.clone(), name, name, options).await
     }
 
-    /// Waits until the ledger has seen this many versions of it fully available.
+    /// Waits until the ledger has seen this many versions of it fully available, and the first one stand as long as it has to.
     pub async fn proved(&self, app: &App, versions: usize) -> Result<()> {
         app.available(PATIENCE).await?;
         let available = |fact: &LedgerFact| matches!(fact, LedgerFact::VersionAvailable(_));
-        self.journal.wait_ledger_count(&app.namespace, &app.name, "version_available", PATIENCE, versions, available).await
+        self.journal.wait_ledger_count(&app.namespace, &app.name, "version_available", PATIENCE, versions, available).await?;
+        let soaked = |fact: &LedgerFact| matches!(fact, LedgerFact::VersionSoaked(_));
+        self.journal.wait_ledger_count(&app.namespace, &app.name, "version_soaked", PATIENCE, 1, soaked).await
     }
 
     /// Tells that the alert fires, until somebody has taken it.

@@ -276,7 +276,7 @@ fn environment(options: &SmallWorldOptions) -> BTreeMap<String, String> {
         // Rollouts that fail by themselves are told of by the tests that are about them.
         ("DETECTOR__ENABLED", "false"),
         ("ORCHESTRATOR__MASS_FAILURE__WORKLOADS", "100"),
-        ("ORCHESTRATOR__SOAK", "0s"),
+        ("ORCHESTRATOR__SOAK", "1s"),
         ("ORCHESTRATOR__DEADLINES__DECIDE", "30s"),
         ("ORCHESTRATOR__DEADLINES__ANNOUNCE", "3s"),
         ("ORCHESTRATOR__DEADLINES__START", "40s"),

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use contracts::{EventId, Fact, IncidentSubject, LedgerFact, OccurrenceFact};
+use contracts::{BudgetFact, EventId, Fact, IncidentSubject, LedgerFact, OccurrenceFact};
 use futures::future;
 
 use super::transport::{Outgoing, TransportError};
@@ -61,6 +61,13 @@ impl NewEvent {
     #[must_use]
     pub fn occurrence(id: EventId, fingerprint: &str, fact: &OccurrenceFact) -> Self {
         let subject = contracts::subjects::occurrence(fingerprint, fact.event_type());
+        Self { id, subject, ce_type: fact.ce_type().to_owned(), data: fact.encode() }
+    }
+
+    /// A fact about a cluster's budgets.
+    #[must_use]
+    pub fn budget(id: EventId, cluster: &str, fact: &BudgetFact) -> Self {
+        let subject = contracts::subjects::budget(cluster, fact.event_type());
         Self { id, subject, ce_type: fact.ce_type().to_owned(), data: fact.encode() }
     }
 

@@ -1,6 +1,7 @@
 //! A bus over a transport: refuses a server that is too old, and sees to the streams.
 //!
-//! Guarantees: an error is one that waiting does not mend; being away is only logged. Must not: give up on an outage.
+//! Guarantees: an error is one that waiting does not mend, and being away is only logged, except for a command ([`Bus::attach`]), which a person
+//! waits for. Must not: give up on an outage otherwise.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use async_nats::jetstream::stream::Config;
 use serde::Deserialize;
 
-use super::dial::dial;
+use super::dial::{dial, dial_once};
 use super::transport::{Transport, TransportError};
 use super::wire::{ApiError, CallError};
 use super::{Bus, Inner, streams};
@@ -62,6 +63,27 @@ pub enum ConnectError {
         /// What the server said.
         reason: String,
     },
+    /// Nobody is there, for a command that does not wait.
+    #[error(
+        "NATS can't be reached at {urls}: {reason} (configuration key `nats.urls`, environment variable LASTGOOD_NATS__URLS)"
+    )]
+    Away {
+        /// The addresses, without what they may say of a user.
+        urls: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A stream is missing, for a command that makes none.
+    #[error(
+        "the NATS server at {urls} has no stream {stream}: either it is not the one that lastgood uses (configuration key `nats.urls`), \
+             or lastgood never ran with it"
+    )]
+    NoStream {
+        /// The addresses, without what they may say of a user.
+        urls: String,
+        /// Which.
+        stream: String,
+    },
 }
 
 impl Bus {
@@ -79,12 +101,40 @@ impl Bus {
         ids: Ids,
     ) -> Result<Self, ConnectError> {
         check_version(&transport.server_version())?;
-        let (service, source) = (service.to_owned(), format!("lastgood/{service}"));
-        let bus = Self { inner: Arc::new(Inner { transport, service, source, clock, ids, config: config.clone() }) };
+        let bus = Self::on(transport, config, service, clock, ids);
         for stream in streams::wanted(config) {
             bus.ensure(&stream).await?;
         }
         Ok(bus)
+    }
+
+    fn on(transport: Arc<dyn Transport>, config: &config::Nats, service: &str, clock: Arc<dyn Clock>, ids: Ids) -> Self {
+        let (service, source) = (service.to_owned(), format!("lastgood/{service}"));
+        Self { inner: Arc::new(Inner { transport, service, source, clock, ids, config: config.clone() }) }
+    }
+
+    /// Joins a bus that the services run on, for one command: tries once, within two request timeouts, and neither makes a stream nor changes
+    /// one by a configuration that need not be the services'.
+    pub async fn attach(config: &config::Nats, service: &str, clock: Arc<dyn Clock>, ids: Ids) -> Result<Self, ConnectError> {
+        let limit = config.request_timeout.saturating_mul(2);
+        let in_vain = || ConnectError::Away { urls: addresses_of(config), reason: format!("no answer within {limit:?}") };
+        let attaching = async {
+            let away = |reason| ConnectError::Away { urls: addresses_of(config), reason };
+            let transport = dial_once(config, service).await?.map_err(away)?;
+            check_version(&transport.server_version())?;
+            let bus = Self::on(transport, config, service, clock, ids);
+            for stream in streams::wanted(config) {
+                match bus.stream_call("INFO", &stream.name, &serde_json::json!({})).await {
+                    Ok(_) => {}
+                    Err(CallError::Api(error)) if error.err_code == ApiError::NO_STREAM => {
+                        return Err(ConnectError::NoStream { urls: addresses_of(config), stream: stream.name });
+                    }
+                    Err(error) => return Err(away(error.to_string())),
+                }
+            }
+            Ok(bus)
+        };
+        tokio::time::timeout(limit, attaching).await.map_err(|_| in_vain())?
     }
 
     /// Makes what is missing of the streams, once: the server has come back without its storage. Whoever needs them tries again.
@@ -135,7 +185,7 @@ impl Bus {
     }
 
     /// Asks for, makes or changes a stream; gives its configuration.
-    async fn stream_call(&self, verb: &str, stream: &str, body: &serde_json::Value) -> Result<Config, CallError> {
+    pub(super) async fn stream_call(&self, verb: &str, stream: &str, body: &serde_json::Value) -> Result<Config, CallError> {
         let reply: StreamReply = self.api(&format!("STREAM.{verb}.{stream}"), body).await?;
         match (reply.error, reply.config) {
             (Some(error), _) => Err(error.into()),
@@ -173,6 +223,17 @@ fn refusal(error: &CallError) -> Refusal {
     }
 }
 
+/// Where NATS is looked for, for people: without user and password.
+fn addresses_of(config: &config::Nats) -> String {
+    let plain = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        (_, None) => url.to_owned(),
+    };
+    let urls = config.urls.iter().flat_map(|urls| urls.split(','));
+    urls.map(|url| plain(url.trim())).collect::<Vec<_>>().join(", ")
+}
+
 fn check_version(version: &str) -> Result<(), ConnectError> {
     let mut parts = version.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
     let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
@@ -182,6 +243,13 @@ fn check_version(version: &str) -> Result<(), ConnectError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_told_without_their_users() {
+        let urls = vec!["nats://ann:secret@one:4222,tls://two:4222".to_owned(), "token@three".to_owned()];
+        let config = config::Nats { urls, ..config::Nats::default() };
+        assert_eq!(addresses_of(&config), "nats://one:4222, tls://two:4222, three");
+    }
 
     #[test]
     fn old_servers_are_refused() {

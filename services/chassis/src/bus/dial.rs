@@ -95,18 +95,25 @@ impl Transport for Client {
 
 /// Connects, trying until it succeeds.
 pub(super) async fn dial(config: &config::Nats, service: &str) -> Result<Arc<dyn Transport>, ConnectError> {
-    let (state, connection) = watch::channel(Connection::default());
-    let (state, addresses) = (Arc::new(state), addresses(config)?);
     let mut pause = Duration::from_millis(100);
     loop {
-        let options = options(config, service, Arc::clone(&state)).await?;
-        match options.connect(addresses.clone()).await {
-            Ok(client) => return Ok(Arc::new(Client { client, connection })),
-            Err(error) => tracing::warn!(urls = ?config.urls, error = chain(&error), "can't connect to NATS; trying again"),
+        match dial_once(config, service).await? {
+            Ok(transport) => return Ok(transport),
+            Err(reason) => tracing::warn!(urls = ?config.urls, error = reason, "can't connect to NATS; trying again"),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Tries to connect; within, why nobody is there now.
+pub(super) async fn dial_once(config: &config::Nats, service: &str) -> Result<Result<Arc<dyn Transport>, String>, ConnectError> {
+    let (state, connection) = watch::channel(Connection::default());
+    let options = options(config, service, Arc::new(state)).await?;
+    Ok(match options.connect(addresses(config)?).await {
+        Ok(client) => Ok(Arc::new(Client { client, connection })),
+        Err(error) => Err(chain(&error)),
+    })
 }
 
 fn addresses(config: &config::Nats) -> Result<Vec<async_nats::ServerAddr>, ConnectError> {

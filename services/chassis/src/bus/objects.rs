@@ -15,7 +15,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::append::{IN_FLIGHT, WRONG_LAST};
-use super::wire::PubAck;
+use super::wire::{ApiError, CallError, PubAck};
 use super::{AppendError, Bus, ConnectError, ReadError};
 
 /// Bytes a message of an object.
@@ -94,6 +94,16 @@ impl Bus {
         };
         let made = tokio::time::timeout(config.request_timeout.saturating_mul(2), self.ensure(&want)).await;
         made.map_err(|_| BucketError::Unavailable(bucket.to_owned()))?.map_err(BucketError::from)
+    }
+
+    /// Whether there is a bucket of this name.
+    pub async fn has_bucket(&self, bucket: &str) -> Result<bool, ReadError> {
+        match self.stream_call("INFO", &stream_of(bucket), &serde_json::json!({})).await {
+            Ok(_) => Ok(true),
+            Err(CallError::Api(error)) if error.err_code == ApiError::NO_STREAM => Ok(false),
+            Err(CallError::Api(error)) => Err(error.into()),
+            Err(CallError::Transport(error)) => Err(error.into()),
+        }
     }
 
     /// Shows how full a bucket is, and says so loudly long before it refuses objects.

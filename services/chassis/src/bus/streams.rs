@@ -17,7 +17,7 @@ const DUPLICATES: Duration = Duration::from_hours(1);
 pub(super) fn of_subject(subject: &str) -> Option<&'static str> {
     match subject.split('.').nth(1) {
         Some("incident" | "occurrence") => Some(streams::INCIDENTS),
-        Some("ledger" | "switch") => Some(streams::LEDGER),
+        Some("ledger" | "switch" | "namespace_switch" | "budget") => Some(streams::LEDGER),
         _ => None,
     }
 }
@@ -39,7 +39,8 @@ pub(super) fn wanted(config: &config::Nats) -> Vec<Config> {
         ..Config::default()
     };
     let incidents = facts(streams::INCIDENTS, &[subjects::ALL_INCIDENTS, subjects::ALL_OCCURRENCES]);
-    let ledger = facts(streams::LEDGER, &[subjects::ALL_LEDGER, subjects::ALL_SWITCHES]);
+    let kept = [subjects::ALL_LEDGER, subjects::ALL_SWITCHES, subjects::ALL_NAMESPACE_SWITCHES, subjects::ALL_BUDGETS];
+    let ledger = facts(streams::LEDGER, &kept);
     let mut alerts = facts(streams::ALERTS, &[subjects::ALL_ALERTS]);
     alerts.max_age = config.keep;
     alerts.duplicate_window = DUPLICATES.min(config.keep);
@@ -128,6 +129,8 @@ mod tests {
     fn facts_have_their_stream() {
         assert_eq!(of_subject("lastgood.occurrence.f00.occurrence_opened"), Some(streams::INCIDENTS));
         assert_eq!(of_subject("lastgood.switch.default.pause_switched"), Some(streams::LEDGER));
+        assert_eq!(of_subject(&subjects::namespace_switch("default", "shop", "pause_switched")), Some(streams::LEDGER));
+        assert_eq!(of_subject(&subjects::budget("default", "budget_taken")), Some(streams::LEDGER));
         assert_eq!(of_subject("lastgood.dead.executor"), None);
     }
 }

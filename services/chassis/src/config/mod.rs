@@ -158,11 +158,14 @@ pub mod duration {
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
+    /// Reads a duration out of a text; what is wrong with it, for people.
+    pub fn parse(text: &str) -> Result<Duration, String> {
+        humantime::parse_duration(text.trim()).map_err(|error| format!("`{text}` is not a duration like `30s` or `5m`: {error}"))
+    }
+
     /// Reads a duration.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map_err(|error| D::Error::custom(format!("`{text}` is not a duration like `30s` or `5m`: {error}")))
+        parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 
     /// Writes it the same way.

@@ -53,7 +53,7 @@ pub(crate) fn incident(bus: &Bus, name: &str) -> IncidentSubject {
 
 pub(crate) fn opening() -> Fact {
     let trigger = v1::Occurrence { fingerprint: "f00".into(), source: "test".into(), ..v1::Occurrence::default() };
-    Fact::from(v1::AnomalyDetected { trigger: Some(trigger), deadlines: None, workload_uid: "uid".into() })
+    Fact::from(v1::AnomalyDetected { trigger: Some(trigger), workload_uid: "uid".into(), ..v1::AnomalyDetected::default() })
 }
 
 pub(crate) fn ready(attempt: u32) -> Fact {

@@ -10,6 +10,7 @@ use super::state::Phase;
 
 /// One thing to be decided.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a command lives for one decision, and the large one once an incident")]
 pub enum Command {
     /// n2, n3. The caller has made sure, by the log's expectation, that no other incident of the workload is open.
     Open(v1::AnomalyDetected),
@@ -21,6 +22,8 @@ pub enum Command {
     MissPrevious(v1::PreviousVersionMissing),
     /// n9.
     Plan(Box<v1::Plan>),
+    /// n9, and a person is to say yes before it is begun.
+    PlanToApprove(Box<v1::Plan>, v1::ApprovalRequested),
     /// n10.
     Halt {
         /// Why.
@@ -108,6 +111,7 @@ impl Command {
             Self::FindPrevious(_) => "find previous version",
             Self::MissPrevious(_) => "miss previous version",
             Self::Plan(_) => "plan",
+            Self::PlanToApprove(..) => "plan, and ask for approval",
             Self::Halt { .. } => "halt",
             Self::StartAttempt(_) => "start attempt",
             Self::ReportBadPodsDown(_) => "report bad pods down",
@@ -155,6 +159,18 @@ pub enum Refusal {
     PlanExpired {
         /// The plan's `not_after`.
         not_after: Timestamp,
+    },
+    /// Nobody asked for the approval.
+    #[error("nothing of this incident waits for an approval (it is {phase:?})")]
+    NothingToApprove {
+        /// Where the incident stands.
+        phase: Phase,
+    },
+    /// It could have been approved until then.
+    #[error("it could be approved until {until}; what was planned then may not fit any more")]
+    ApprovalOver {
+        /// The deadline.
+        until: Timestamp,
     },
     /// The command names an attempt that is not the latest.
     #[error("attempt {given} is not the incident's {expected}")]

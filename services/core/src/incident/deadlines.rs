@@ -8,7 +8,8 @@ use contracts::DeadlineKind;
 use contracts::v1::{Audience, Outcome, Urgency};
 use jiff::{SignedDuration, Timestamp};
 
-use super::state::{Incident, Phase};
+use super::state::{Incident, Notice, Phase};
+use super::waiting::{APPROVAL, approvable_until, not_after};
 
 const DECIDE: Duration = Duration::from_mins(1);
 const ANNOUNCE: Duration = Duration::from_secs(3);
@@ -27,7 +28,7 @@ pub fn pending_deadlines(state: &Incident) -> Vec<(DeadlineKind, Timestamp)> {
         Phase::Detected | Phase::Identified | Phase::TargetFound | Phase::TargetMissing => {
             pending.push((DeadlineKind::Decide, after(opened.at, state.allowed(|d| d.decide.as_ref(), DECIDE))));
         }
-        Phase::Planned => pending.extend(planned(state)),
+        Phase::AwaitingApproval | Phase::InGrace | Phase::Planned => pending.extend(planned(state)),
         Phase::Acting => pending.extend(
             acting_until(state)
                 .map(|at| (DeadlineKind::Rollback, backstop(at, state.allowed(|d| d.rollback.as_ref(), ROLLBACK)))),
@@ -61,9 +62,15 @@ pub fn verifying_until(state: &Incident) -> Option<Timestamp> {
 }
 
 fn planned(state: &Incident) -> Vec<(DeadlineKind, Timestamp)> {
-    let Some((at, plan)) = &state.plan else { return Vec::new() };
-    let start = contracts::time::from_proto(plan.not_after.as_ref()).unwrap_or(*at);
-    let mut pending = vec![(DeadlineKind::Start, start)];
+    let Some((at, _)) = &state.plan else { return Vec::new() };
+    let mut pending = Vec::new();
+    if state.free_since().is_some() {
+        pending.push((DeadlineKind::Start, not_after(state).unwrap_or(*at)));
+    }
+    pending.extend(approvable_until(state).map(|at| (DeadlineKind::Approve, at)));
+    if state.free_since().is_none() {
+        pending.extend(state.grace().map(|grace| (DeadlineKind::Grace, after(*at, grace))));
+    }
     if state.announced.is_none() {
         pending.push((DeadlineKind::Announce, after(*at, state.allowed(|d| d.announce.as_ref(), ANNOUNCE))));
     }
@@ -97,7 +104,9 @@ pub(super) fn awaits_acknowledgement(state: &Incident) -> Option<Timestamp> {
 }
 
 fn paged(state: &Incident, audience: Audience) -> Option<Timestamp> {
-    let pages = state.notices.values().filter(|notice| notice.audience == audience && notice.urgency == Urgency::Page);
+    // What asks for an approval is answered by an approval, by its deadline, or by what made it moot: never by an acknowledgement.
+    let is_page = |notice: &&Notice| notice.urgency == Urgency::Page && notice.request.reason != APPROVAL;
+    let pages = state.notices.values().filter(|notice| notice.audience == audience).filter(is_page);
     pages.map(|notice| notice.requested_at).min()
 }
 

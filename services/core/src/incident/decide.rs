@@ -13,6 +13,7 @@ use super::command::{Command, Refusal};
 use super::deadlines::pending_deadlines;
 use super::follow::{self, halted};
 use super::state::{Incident, Phase};
+use super::waiting::{approve, not_after, on_silence, would_do};
 
 /// The facts that a command makes of this state, all of which belong into one atomic append.
 pub fn decide(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fact>, Refusal> {
@@ -39,9 +40,9 @@ fn direct(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fac
         }
         _ if phase == Phase::Absent => illegal(),
         Command::Escalate { reason, detail } => follow::escalation(state, *reason, detail).map_or(Err(Refusal::AlreadySo), one),
-        Command::IdentifyCurrent(_) | Command::FindPrevious(_) | Command::MissPrevious(_) | Command::Plan(_) => {
-            prepare(state, command)
-        }
+        Command::IdentifyCurrent(_) | Command::FindPrevious(_) | Command::MissPrevious(_) => prepare(state, command),
+        Command::Plan(plan) => plan_it(state, plan, None, command.name()),
+        Command::PlanToApprove(plan, request) => plan_it(state, plan, Some(request), command.name()),
         Command::Halt { reason, detail, would_do } => halt(state, *reason, detail, would_do, command.name()),
         Command::StartAttempt(intent) => start(state, intent, now),
         Command::ReportBadPodsDown(_)
@@ -69,7 +70,7 @@ fn direct(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fac
         Command::PassDeadline(kind) => pass_deadline(state, *kind, now),
         Command::Announce(fact) => announce(state, fact),
         Command::RecordDelivery { .. } | Command::RecordUndelivered(_) => record_delivery(state, command),
-        Command::PersonAct(fact) => person(state, fact, command.name()),
+        Command::PersonAct(fact) => person(state, fact, now, command.name()),
     }
 }
 
@@ -94,31 +95,55 @@ fn prepare(state: &Incident, command: &Command) -> Result<Vec<Fact>, Refusal> {
         (Command::IdentifyCurrent(fact), Phase::Detected) => one(fact.clone()),
         (Command::FindPrevious(fact), Phase::Identified) => one(fact.clone()),
         (Command::MissPrevious(fact), Phase::Identified) => one(fact.clone()),
-        (Command::Plan(plan), Phase::TargetFound) => {
-            let invalid = |field, reason: &str| Err(Refusal::Invalid { field, reason: reason.to_owned() });
-            match (&plan.from, &plan.to) {
-                (Some(from), Some(to)) if from.template_hash == to.template_hash => {
-                    invalid("plan.to", "is the version that runs already")
-                }
-                (Some(_), Some(_)) if plan.not_after.is_none() => invalid("plan.not_after", "is missing"),
-                (Some(_), Some(_)) => one(v1::RollbackPlanned { plan: Some((**plan).clone()) }),
-                (None, _) => invalid("plan.from", "is missing"),
-                (_, None) => invalid("plan.to", "is missing"),
-            }
-        }
         (Command::IdentifyCurrent(_), _) if state.current.is_some() => Err(Refusal::AlreadySo),
         (Command::FindPrevious(_), _) if state.target.is_some() => Err(Refusal::AlreadySo),
         (Command::MissPrevious(_), _) if state.missing.is_some() => Err(Refusal::AlreadySo),
-        (Command::Plan(_), _) if state.plan.is_some() => Err(Refusal::AlreadySo),
         _ => Err(Refusal::Illegal { command: command.name(), phase }),
     }
+}
+
+/// The plan, after what it has to wait for: whoever doesn't know of that must not come to see the plan alone.
+fn plan_it(
+    state: &Incident,
+    plan: &v1::Plan,
+    approval: Option<&v1::ApprovalRequested>,
+    command: &'static str,
+) -> Result<Vec<Fact>, Refusal> {
+    let phase = state.phase();
+    let invalid = |field, reason: &str| Err(Refusal::Invalid { field, reason: reason.to_owned() });
+    match (&plan.from, &plan.to) {
+        _ if state.plan.is_some() => return Err(Refusal::AlreadySo),
+        _ if phase != Phase::TargetFound => return Err(Refusal::Illegal { command, phase }),
+        (Some(from), Some(to)) if from.template_hash == to.template_hash => {
+            return invalid("plan.to", "is the version that runs already");
+        }
+        (Some(_), Some(_)) if plan.not_after.is_none() => return invalid("plan.not_after", "is missing"),
+        (Some(_), Some(_)) => {}
+        (None, _) => return invalid("plan.from", "is missing"),
+        (_, None) => return invalid("plan.to", "is missing"),
+    }
+    if approval.is_some_and(|asked| asked.within.is_none()) {
+        return invalid("within", "is missing: an approval that is waited for without an end");
+    }
+    let grace =
+        plan.grace.filter(|grace| contracts::time::duration_from_proto(Some(grace)).is_some_and(|grace| !grace.is_zero()));
+    let mut facts: Vec<Fact> = approval.cloned().map(Fact::from).into_iter().collect();
+    facts.extend(grace.map(|grace| Fact::from(v1::GraceBegun { grace: Some(grace) })));
+    facts.push(v1::RollbackPlanned { plan: Some(plan.clone()) }.into());
+    Ok(facts)
 }
 
 fn halt(state: &Incident, reason: HaltReason, detail: &str, would_do: &str, command: &'static str) -> Result<Vec<Fact>, Refusal> {
     let phase = state.phase();
     match phase {
         _ if state.halted.is_some() => return Err(Refusal::AlreadySo),
-        Phase::Detected | Phase::Identified | Phase::TargetFound | Phase::TargetMissing | Phase::Planned => {}
+        Phase::Detected
+        | Phase::Identified
+        | Phase::TargetFound
+        | Phase::TargetMissing
+        | Phase::AwaitingApproval
+        | Phase::InGrace
+        | Phase::Planned => {}
         // After the intent nobody can know that the write was not made: another replica may be about to make it. What is stopped then
         // fails, or the phase's deadline fails it.
         _ => return Err(Refusal::Illegal { command, phase }),
@@ -139,7 +164,7 @@ fn start(state: &Incident, intent: &v1::RollbackStarted, now: Timestamp) -> Resu
     if intent.attempt != state.attempt() + 1 {
         return Err(Refusal::WrongAttempt { given: intent.attempt, expected: state.attempt() + 1 });
     }
-    let not_after = contracts::time::from_proto(plan.not_after.as_ref()).unwrap_or(now);
+    let not_after = not_after(state).unwrap_or(now);
     if phase == Phase::Planned && now > not_after {
         return Err(Refusal::PlanExpired { not_after });
     }
@@ -253,6 +278,7 @@ fn pass_deadline(state: &Incident, kind: DeadlineKind, now: Timestamp) -> Result
     match kind {
         DeadlineKind::Decide => facts.push(halted(HaltReason::DecisionTimedOut, detail())),
         DeadlineKind::Start => facts.push(halted(HaltReason::PlanExpired, detail())),
+        DeadlineKind::Approve => facts.extend(on_silence(state)),
         DeadlineKind::Rollback => facts.push(
             v1::RollbackFailed {
                 attempt: state.attempt(),
@@ -265,7 +291,11 @@ fn pass_deadline(state: &Incident, kind: DeadlineKind, now: Timestamp) -> Result
         DeadlineKind::Verify => facts.push(
             v1::VerificationFailed { reason: FailureReason::VerifierSilent.code().to_owned(), failed_checks: Vec::new() }.into(),
         ),
-        DeadlineKind::Announce | DeadlineKind::Resolve | DeadlineKind::Acknowledge | DeadlineKind::Notify => {}
+        DeadlineKind::Announce
+        | DeadlineKind::Grace
+        | DeadlineKind::Resolve
+        | DeadlineKind::Acknowledge
+        | DeadlineKind::Notify => {}
     }
     Ok(facts)
 }
@@ -301,22 +331,31 @@ fn record_delivery(state: &Incident, command: &Command) -> Result<Vec<Fact>, Ref
     }
 }
 
-fn person(state: &Incident, fact: &v1::PersonActed, command: &'static str) -> Result<Vec<Fact>, Refusal> {
+fn person(state: &Incident, fact: &v1::PersonActed, now: Timestamp, command: &'static str) -> Result<Vec<Fact>, Refusal> {
     let phase = state.phase();
     let illegal = Err(Refusal::Illegal { command, phase });
     match fact.action() {
+        Action::Approve => approve(state, fact, now),
+        Action::Acknowledge if phase == Phase::AwaitingApproval => match &state.approval {
+            Some(approval) if approval.seen_by.is_some() => Err(Refusal::AlreadySo),
+            _ => one(fact.clone()),
+        },
         // Also when it was the last thing that the close waited for: whoever lost the answer asks again.
         Action::Acknowledge if state.acknowledged.is_some() => Err(Refusal::AlreadySo),
+        // Likewise, whoever said no and lost the answer.
+        Action::Decline | Action::Hold | Action::Pause if state.halt_reason() == Some(HaltReason::DeclinedByPerson) => {
+            Err(Refusal::AlreadySo)
+        }
         _ if matches!(phase, Phase::Closed(_)) => illegal,
         // After the intent the write may have been made: "nothing was rolled back" could be untrue, and nobody would watch it.
         Action::Decline | Action::Hold | Action::Pause if phase == Phase::Acting => illegal,
         Action::Acknowledge => one(fact.clone()),
         Action::Decline | Action::Hold | Action::Pause => {
             let who = format!("{} by {} ({})", fact.action().as_str_name(), fact.who, fact.note);
-            let mut facts = halt(state, HaltReason::DeclinedByPerson, &who, "", command)?;
+            let mut facts = halt(state, HaltReason::DeclinedByPerson, &who, &would_do(state), command)?;
             facts.insert(0, fact.clone().into());
             Ok(facts)
         }
-        Action::Approve | Action::Unspecified => illegal,
+        Action::Unspecified => illegal,
     }
 }

@@ -7,7 +7,7 @@ use contracts::{DeadlineKind, Fact};
 use jiff::Timestamp;
 
 use super::follow::COMPLETED;
-use super::state::{Attempt, Closed, Incident, Notice, Opened, Recorded};
+use super::state::{Approval, Attempt, Closed, Incident, Notice, Opened, Phase, Recorded};
 
 /// The state after one more fact.
 #[must_use]
@@ -23,6 +23,17 @@ pub(super) fn apply(state: &mut Incident, at: Timestamp, fact: &Fact) {
         Fact::CurrentVersionIdentified(f) => state.current = Some(f.clone()),
         Fact::PreviousVersionFound(f) => state.target = Some(f.clone()),
         Fact::PreviousVersionMissing(f) => state.missing = Some(f.clone()),
+        Fact::ApprovalRequested(f) => {
+            state.approval.get_or_insert_with(|| Approval {
+                asked_at: at,
+                request: f.clone(),
+                granted_at: None,
+                by: None,
+                seen_by: None,
+            });
+        }
+        // How long the plan waits is in the plan; this one keeps binaries away that don't know of it.
+        Fact::GraceBegun(_) => {}
         Fact::RollbackPlanned(f) => state.plan = f.plan.clone().map(|plan| (at, plan)),
         Fact::RollbackHalted(f) => state.halted = Some(f.clone()),
         Fact::RollbackStarted(f) => {
@@ -52,17 +63,13 @@ pub(super) fn apply(state: &mut Incident, at: Timestamp, fact: &Fact) {
             state.resolved.insert(f.fingerprint.clone());
         }
         Fact::Superseded(f) => state.superseded = Some(f.clone()),
-        Fact::DeadlinePassed(f) => pass(state, DeadlineKind::parse(&f.deadline)),
+        Fact::DeadlinePassed(f) => pass(state, at, DeadlineKind::parse(&f.deadline)),
         Fact::NotificationRequested(f) => ask(state, at, f),
         Fact::Announced(f) => state.announced = Some(f.clone()),
         Fact::OnCallNotified(f) => settle(state, at, Audience::OnCall, &f.reason, true),
         Fact::Escalated(f) => settle(state, at, Audience::TeamLead, &f.reason, true),
         Fact::NotificationFailed(f) => settle(state, at, f.audience(), &f.reason, false),
-        Fact::PersonActed(f) => {
-            if f.action() == v1::Action::Acknowledge {
-                state.acknowledged = Some(f.clone());
-            }
-        }
+        Fact::PersonActed(f) => person(state, at, f),
         Fact::IncidentClosed(f) => {
             state.closed = Some(Closed {
                 at,
@@ -84,14 +91,36 @@ fn open(state: &mut Incident, at: Timestamp, fact: &v1::AnomalyDetected) {
             trigger: fact.trigger.clone().unwrap_or_default(),
             workload_uid: fact.workload_uid.clone(),
             deadlines: fact.deadlines.unwrap_or_default(),
+            requested: fact.requested.clone(),
         });
     }
 }
 
-fn pass(state: &mut Incident, deadline: Option<DeadlineKind>) {
-    if deadline == Some(DeadlineKind::Resolve) {
-        let fires = !state.trigger_resolved();
-        state.fired_at_deadline.get_or_insert(fires);
+fn person(state: &mut Incident, at: Timestamp, fact: &v1::PersonActed) {
+    let waits = state.phase() == Phase::AwaitingApproval;
+    match (fact.action(), &mut state.approval) {
+        (v1::Action::Approve, Some(approval)) => {
+            approval.granted_at.get_or_insert(at);
+            approval.by.get_or_insert_with(|| fact.clone());
+        }
+        // Whoever has seen the question has not seen how it ends: a later page wants an acknowledgement of its own.
+        (v1::Action::Acknowledge, Some(approval)) if waits => approval.seen_by = Some(fact.clone()),
+        (v1::Action::Acknowledge, _) => state.acknowledged = Some(fact.clone()),
+        _ => {}
+    }
+}
+
+fn pass(state: &mut Incident, at: Timestamp, deadline: Option<DeadlineKind>) {
+    match (deadline, &mut state.approval) {
+        (Some(DeadlineKind::Resolve), _) => {
+            let fires = !state.trigger_resolved();
+            state.fired_at_deadline.get_or_insert(fires);
+        }
+        (Some(DeadlineKind::Approve), Some(approval)) if approval.request.on_timeout() == v1::OnTimeout::Proceed => {
+            approval.granted_at.get_or_insert(at);
+        }
+        (Some(DeadlineKind::Grace), _) => set_once(&mut state.grace_over, at),
+        _ => {}
     }
     state.deadlines_passed.extend(deadline);
 }

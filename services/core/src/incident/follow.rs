@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::deadlines::{after, awaits_acknowledgement};
 use super::evolve::apply;
 use super::state::{Incident, Phase};
+use super::waiting::{APPROVAL, approval_asked, resolved_meanwhile};
 
 /// The reason of the notification that all is well again: an incident that asks for it has completed.
 pub(super) const COMPLETED: &str = "completed";
@@ -38,6 +39,8 @@ fn implied(state: &Incident) -> Option<Fact> {
             let considered = state.missing.as_ref().map(|missing| missing.considered.join("; ")).unwrap_or_default();
             Some(halted(HaltReason::PreviousVersionMissing, considered))
         }
+        Phase::AwaitingApproval | Phase::InGrace if state.is_quiet() => Some(resolved_meanwhile(state)),
+        Phase::AwaitingApproval if state.notice(Audience::OnCall, APPROVAL).is_none() => Some(approval_asked(state).into()),
         Phase::Verifying if state.verification_passed.is_some() => Some(v1::Mitigated {}.into()),
         Phase::Ended(outcome) => Some(match unasked(state, outcome) {
             Some(request) => request.into(),
@@ -78,15 +81,24 @@ fn ending_notices(state: &Incident, outcome: Outcome) -> Vec<v1::NotificationReq
     let escalate =
         |notice: &v1::NotificationRequested| v1::NotificationRequested { audience: Audience::TeamLead.into(), ..notice.clone() };
     match outcome {
-        Outcome::Completed => vec![v1::NotificationRequested {
-            runbook: String::new(),
-            ..on_call(Urgency::Inform, COMPLETED, "The last good version is back, verified, and the alert has resolved")
-        }],
+        Outcome::Completed => {
+            let summary = if state.is_requested() {
+                "The version that was asked for is back, and verified"
+            } else {
+                "The last good version is back, verified, and the alert has resolved"
+            };
+            vec![v1::NotificationRequested { runbook: String::new(), ..on_call(Urgency::Inform, COMPLETED, summary) }]
+        }
         Outcome::Superseded => vec![on_call(Urgency::Inform, "superseded", "Somebody changed the workload; theirs wins")],
         Outcome::Halted => {
             // A trial that changes nothing, and an alert that no rollout explains, have nothing to get a person up for:
-            // Alertmanager pages for the alert itself.
-            let informs = matches!(state.halt_reason(), Some(HaltReason::ObserveMode | HaltReason::NoRecentChange));
+            // Alertmanager pages for the alert itself. Nor has what is over, or the person who asked for it.
+            let reason = state.halt_reason();
+            let informs = state.is_requested()
+                || matches!(
+                    reason,
+                    Some(HaltReason::ObserveMode | HaltReason::NoRecentChange | HaltReason::ResolvedBeforeAction)
+                );
             let urgency = if informs { Urgency::Inform } else { Urgency::Page };
             vec![on_call(urgency, "halted", "Nothing was rolled back")]
         }
@@ -137,7 +149,13 @@ fn may_close(state: &Incident) -> bool {
     told && awaits_acknowledgement(state).is_none()
 }
 
-fn request(audience: Audience, urgency: Urgency, reason: &str, summary: String, runbook: &str) -> v1::NotificationRequested {
+pub(super) fn request(
+    audience: Audience,
+    urgency: Urgency,
+    reason: &str,
+    summary: String,
+    runbook: &str,
+) -> v1::NotificationRequested {
     v1::NotificationRequested {
         audience: audience.into(),
         urgency: urgency.into(),

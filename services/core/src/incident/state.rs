@@ -9,6 +9,9 @@ use contracts::v1::{self, Audience, Outcome, Urgency};
 use contracts::{DeadlineKind, Fact, HaltReason};
 use jiff::Timestamp;
 
+/// The source of a trigger that is a person's command and no alert: it is over as it is given, and nobody else knows of it.
+pub const BY_COMMAND: &str = "command";
+
 /// A fact as the stream stored it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recorded {
@@ -33,6 +36,10 @@ pub enum Phase {
     TargetMissing,
     /// The plan is being made.
     TargetFound,
+    /// The plan waits for a person's word.
+    AwaitingApproval,
+    /// The plan waits for its alerts to have gone on for the grace period.
+    InGrace,
     /// The executor may start.
     Planned,
     /// The executor is at work.
@@ -58,6 +65,23 @@ pub struct Opened {
     pub workload_uid: String,
     /// How long each phase may take.
     pub deadlines: v1::Deadlines,
+    /// What a person asked for, where it was no alert that opened it.
+    pub requested: Option<v1::RollbackRequested>,
+}
+
+/// A plan that a person is to say yes or no to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Approval {
+    /// When that was asked.
+    pub asked_at: Timestamp,
+    /// What was asked.
+    pub request: v1::ApprovalRequested,
+    /// Since when the plan may go on: a person approved it, or nobody said anything in time and that counts as a yes.
+    pub granted_at: Option<Timestamp>,
+    /// The person who approved.
+    pub by: Option<v1::PersonActed>,
+    /// Who acknowledged the page that asks, while it waited: that is no answer.
+    pub seen_by: Option<v1::PersonActed>,
 }
 
 /// One attempt at the write, by its intent.
@@ -131,6 +155,10 @@ pub struct Incident {
     pub missing: Option<v1::PreviousVersionMissing>,
     /// n9, and when.
     pub plan: Option<(Timestamp, v1::Plan)>,
+    /// Whether a person is asked before it, and what came of that.
+    pub approval: Option<Approval>,
+    /// When its grace period was over.
+    pub grace_over: Option<Timestamp>,
     /// n10.
     pub halted: Option<v1::RollbackHalted>,
     /// The intents, oldest first.
@@ -197,7 +225,7 @@ impl Incident {
         } else if !self.attempts.is_empty() {
             Phase::Acting
         } else if self.plan.is_some() {
-            Phase::Planned
+            self.waiting().unwrap_or(Phase::Planned)
         } else if self.target.is_some() {
             Phase::TargetFound
         } else if self.missing.is_some() {
@@ -207,6 +235,12 @@ impl Incident {
         } else {
             Phase::Detected
         }
+    }
+
+    /// Whether a person asked for it, and no alert did.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        self.opened.as_ref().is_some_and(|opened| opened.requested.is_some())
     }
 
     /// How it ends, once that is decided. What happens afterwards changes nothing about it: an alert that fires again while people are

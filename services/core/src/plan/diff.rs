@@ -3,7 +3,8 @@
 //! Guarantees: the same templates give no line; list items that have a name (containers, variables, volumes …) are compared by it;
 //! values that look secret are not shown. Must not: decide anything by the result; it is for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde_json::Value;
 
@@ -11,25 +12,49 @@ const SECRET_WORDS: &[&str] =
     &["PASSWORD", "PASSWD", "SECRET", "TOKEN", "CREDENTIAL", "PRIVATE", "API_KEY", "APIKEY", "ACCESS_KEY"];
 const LONGEST_VALUE: usize = 160;
 
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Where, e.g. `containers[web].image`.
+    pub path: String,
+    /// What stood there, as far as it may be shown; `None` for nothing.
+    pub from: Option<String>,
+    /// What stands there then; `None` for nothing.
+    pub to: Option<String>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = &self.path;
+        match (&self.from, &self.to) {
+            (Some(old), Some(new)) => write!(f, "~ {path}: {old} → {new}"),
+            (Some(old), None) => write!(f, "- {path}: {old}"),
+            (None, Some(new)) => write!(f, "+ {path}: {new}"),
+            (None, None) => write!(f, "  {path}"),
+        }
+    }
+}
+
 /// One line a difference, from `from` to `to`: `~ path: old → new`, `- path: old`, `+ path: new`.
 #[must_use]
 pub fn diff(from: &Value, to: &Value) -> Vec<String> {
+    changes(from, to).iter().map(ToString::to_string).collect()
+}
+
+/// The differences from `from` to `to`: images first, then environment and resources, then the rest.
+#[must_use]
+pub fn changes(from: &Value, to: &Value) -> Vec<Change> {
     let (from, to) = (flatten(from), flatten(to));
-    let mut lines: Vec<(&String, String)> = Vec::new();
-    for (path, old) in &from {
-        match to.get(path) {
-            Some(new) if new == old => {}
-            Some(new) => lines.push((path, format!("~ {path}: {} → {}", shown(path, old), shown(path, new)))),
-            None => lines.push((path, format!("- {path}: {}", shown(path, old)))),
-        }
-    }
-    lines.extend(
-        to.iter()
-            .filter(|(path, _)| !from.contains_key(*path))
-            .map(|(path, new)| (path, format!("+ {path}: {}", shown(path, new)))),
-    );
-    lines.sort_by_key(|(path, _)| (rank(path), path.as_str()));
-    lines.into_iter().map(|(_, line)| line).collect()
+    let paths: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
+    let value = |flat: &BTreeMap<String, String>, path: &String| flat.get(path).map(|value| shown(path, value));
+    let differs = |path: &&String| from.get(*path) != to.get(*path);
+    let mut changes: Vec<_> = paths
+        .into_iter()
+        .filter(differs)
+        .map(|path| Change { path: path.clone(), from: value(&from, path), to: value(&to, path) })
+        .collect();
+    changes.sort_by_key(|change| rank(&change.path));
+    changes
 }
 
 fn rank(path: &str) -> u8 {
@@ -45,18 +70,33 @@ fn shown(path: &str, value: &str) -> String {
     if looks_secret(path, value) {
         return "(hidden)".to_owned();
     }
+    cut(value)
+}
+
+/// A value no longer than a line.
+pub(crate) fn cut(value: &str) -> String {
     match value.char_indices().nth(LONGEST_VALUE) {
-        Some((cut, _)) => format!("{}…", &value[..cut]),
+        Some((end, _)) => format!("{}…", &value[..end]),
         None => value.to_owned(),
     }
 }
 
-/// A variable by its name; anything by `…password=…` or a URL with a user in it.
-fn looks_secret(path: &str, value: &str) -> bool {
-    let names_one = |text: &str| SECRET_WORDS.iter().any(|word| text.to_ascii_uppercase().replace('-', "_").contains(word));
-    let assigned = value.match_indices('=').any(|(at, _)| names_one(&value[..at]));
+/// Whether a name says that what it names is secret.
+pub(crate) fn names_a_secret(text: &str) -> bool {
+    let text = text.to_ascii_uppercase().replace('-', "_");
+    SECRET_WORDS.iter().any(|word| text.contains(word))
+}
+
+/// Whether a value says `…password=…`, or is a URL with a user in it.
+pub(crate) fn looks_assigned(value: &str) -> bool {
+    let assigned = value.match_indices('=').any(|(at, _)| names_a_secret(&value[..at]));
     let with_user = value.split("://").skip(1).any(|rest| rest.split('/').next().is_some_and(|host| host.contains('@')));
-    (path.contains("].env[") && names_one(path)) || assigned || with_user
+    assigned || with_user
+}
+
+/// A variable by its name; anything by what it says.
+fn looks_secret(path: &str, value: &str) -> bool {
+    (path.contains("].env[") && names_a_secret(path)) || looks_assigned(value)
 }
 
 fn flatten(template: &Value) -> BTreeMap<String, String> {

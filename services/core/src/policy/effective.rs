@@ -2,7 +2,14 @@
 //!
 //! Guarantees: each value says on its own what is to be done; nothing has to be looked up again. Must not: know of documents.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::document::{AudienceWord, SeverityWord};
+use super::freeze::{Freeze, frozen};
+use super::matchers::{self, AlertSet};
 
 /// Whether lastgood may act by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +36,7 @@ pub enum ApprovalTimeout {
     Proceed,
 }
 
-/// Whether a rollback brings back the ConfigMaps that the version ran with.
+/// Whether a rollback brings back the `ConfigMaps` that the version ran with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestoreConfigMaps {
     /// Those whose content has changed since.
@@ -60,10 +67,53 @@ pub struct Budgets {
     pub cluster_concurrent: Option<u32>,
 }
 
+/// How long each phase of an incident may take; `None` is the orchestrator's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Deadlines {
+    /// From the opening to a plan or a halt.
+    pub decide: Option<Duration>,
+    /// How long the executor waits for the chat thread.
+    pub announce: Option<Duration>,
+    /// From the plan to the first attempt.
+    pub start: Option<Duration>,
+    /// From the first attempt to shifted traffic.
+    pub rollback: Option<Duration>,
+    /// For the smoke tests.
+    pub verify: Option<Duration>,
+    /// From verified to the alert resolved and the cluster tidy.
+    pub resolve: Option<Duration>,
+    /// From the page until somebody acknowledged it.
+    pub acknowledge: Option<Duration>,
+    /// How long closing waits for a notification to be delivered.
+    pub notify: Option<Duration>,
+}
+
+/// Which messages go to which receivers; what is empty fits everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The codes of halts, failures and closes.
+    pub reasons: Vec<String>,
+    /// How urgent.
+    pub severities: Vec<SeverityWord>,
+    /// The receivers' names.
+    pub receivers: Vec<String>,
+}
+
+/// One step of an escalation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// How long after the page.
+    pub after: Duration,
+    /// Who is called.
+    pub audience: Option<AudienceWord>,
+    /// Receivers by their names.
+    pub receivers: Vec<String>,
+}
+
 /// What is allowed for one workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {
-    /// The policies that had a say, for people, most specific first: "annotation lastgood.dev/mode", "RollbackPolicy shop/web".
+    /// The policies that had a say, for people, most specific first: `annotation lastgood.dev/mode`, `RollbackPolicy shop/web`.
     pub sources: Vec<String>,
     /// Whether it may act.
     pub mode: Mode,
@@ -83,7 +133,7 @@ pub struct Effective {
     pub budgets: Budgets,
     /// Whether a version may be restored that nobody saw prove itself.
     pub allow_unknown: bool,
-    /// Whether ConfigMaps come back with their version.
+    /// Whether `ConfigMaps` come back with their version.
     pub restore_config_maps: RestoreConfigMaps,
     /// Whether Secrets do; a rotated credential must not come back, so by default they don't.
     pub restore_secrets: bool,
@@ -93,6 +143,35 @@ pub struct Effective {
     pub keep_versions: usize,
     /// Until when nothing may be done, and why, where a freeze window holds now.
     pub frozen: Option<String>,
+    /// All freeze windows, for whoever decides again later.
+    pub freeze: Vec<Freeze>,
+    /// Which alerts count: those that any of these sets accepts; `None` counts all.
+    pub alerts: Option<Vec<AlertSet>>,
+    /// How long each phase may take, where a policy says so.
+    pub deadlines: Deadlines,
+    /// The policies' smoke tests, a YAML list in the language of `lastgood.dev/smoke-tests`, which goes before them; the verifier reads it.
+    pub checks_yaml: Option<String>,
+    /// For how long restored pods have to stay ready without a restart; `None` is the verifier's own.
+    pub stabilisation: Option<Duration>,
+    /// Which messages go to which receivers, the first that fits; none is the notifier's own way.
+    pub routes: Vec<Route>,
+    /// Who is called after whom; none is the notifier's own way.
+    pub escalation: Vec<Step>,
+}
+
+impl Effective {
+    /// What [`Self::frozen`] is at another time: mode `approve` asks again when the answer comes.
+    #[must_use]
+    pub fn frozen_at(&self, now: Timestamp) -> Option<String> {
+        frozen(&self.freeze, now).map(|frozen| frozen.to_string())
+    }
+
+    /// Why an alert with these labels does not count; `None` where it does.
+    #[must_use]
+    pub fn not_counted(&self, labels: &BTreeMap<String, String>) -> Option<String> {
+        let sets = self.alerts.as_ref().filter(|sets| !matchers::count(sets, labels))?;
+        Some(format!("the policy counts only alerts with {}", matchers::describe(sets)))
+    }
 }
 
 impl Default for Effective {
@@ -100,7 +179,7 @@ impl Default for Effective {
         Self {
             sources: Vec::new(),
             mode: Mode::Observe,
-            mode_because: "nothing says otherwise".to_owned(),
+            mode_because: "no policy and no annotation lastgood.dev/mode says otherwise".to_owned(),
             window: Duration::from_hours(1),
             soak: Duration::from_mins(10),
             cooldown: Duration::from_mins(30),
@@ -113,6 +192,13 @@ impl Default for Effective {
             ledger: true,
             keep_versions: 20,
             frozen: None,
+            freeze: Vec::new(),
+            alerts: None,
+            deadlines: Deadlines::default(),
+            checks_yaml: None,
+            stabilisation: None,
+            routes: Vec::new(),
+            escalation: Vec::new(),
         }
     }
 }

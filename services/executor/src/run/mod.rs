@@ -3,6 +3,7 @@
 //! Guarantees: what is to be done follows from the log and the cluster alone, so a second delivery, a second replica or a restart
 //! in the middle comes to the same end. Must not: keep anything between two messages that the log doesn't have.
 
+mod configuration;
 mod finish;
 mod history;
 mod observe;
@@ -19,16 +20,18 @@ use chassis::{Bus, Clock, ConsumerSpec, Lifecycle};
 use contracts::subjects::{cluster_facts_of_type, streams};
 use contracts::{DeadlineKind, Fact, IncidentSubject};
 use jiff::Timestamp;
+use lastgood_core::configuration::Key;
 use lastgood_core::incident::{Command, Incident, Phase, Recorded, decide, evolve};
 use serde_json::Value;
 
 use crate::cluster::{ApiError, Cluster, Kind};
 use crate::config;
+use crate::snapshots::Snapshots;
 
 /// What the name of its durable consumer begins with.
 const DURABLE: &str = "executor";
 /// The facts that can give it something to do.
-const WAKERS: &[&str] = &["rollback_planned", "announced", "deadline_passed", "verification_passed"];
+const WAKERS: &[&str] = &["rollback_planned", "announced", "deadline_passed", "person_acted", "verification_passed"];
 
 /// What an incident asks of the executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +47,7 @@ pub enum Duty {
 /// What this incident asks of the executor now.
 #[must_use]
 pub fn duty(incident: &Incident) -> Duty {
+    // A plan that waits for an approval or its grace period is not `Planned` yet.
     let may_begin = incident.announced.is_some() || incident.deadlines_passed.contains(&DeadlineKind::Announce);
     match incident.phase() {
         Phase::Planned if may_begin => Duty::Rollback,
@@ -60,6 +64,7 @@ pub struct Executor {
     cluster: Cluster,
     clock: Arc<dyn Clock>,
     config: config::Executor,
+    snapshots: Snapshots,
 }
 
 /// One incident in hand.
@@ -79,7 +84,14 @@ impl Executor {
     /// On this bus and this cluster.
     #[must_use]
     pub fn new(incidents: Incidents, cluster: Cluster, clock: Arc<dyn Clock>, config: config::Executor) -> Self {
-        Self { incidents, cluster, clock, config }
+        let snapshots = Snapshots::new(cluster.clone(), None);
+        Self { incidents, cluster, clock, config, snapshots }
+    }
+
+    /// With the key for the fingerprints of Secrets; without one none is restored.
+    #[must_use]
+    pub fn with_key(self, key: Option<Key>) -> Self {
+        Self { snapshots: Snapshots::new(self.cluster.clone(), key), ..self }
     }
 
     /// Starts consuming the facts of this cluster's incidents.

@@ -26,7 +26,7 @@ impl Executor {
         // One that was deleted is shown for a moment longer.
         let next = strategies::next_pod(view, &watching.plan).filter(|pod| !watching.deleted.contains(&pod.uid));
         let Some(pod) = next else { return Ok(Duration::MAX) };
-        if let Some(why) = self.paused(&case.subject.workload.cluster).await? {
+        if let Some(why) = self.paused(&case.subject.workload).await? {
             tracing::warn!(incident = %case.subject, pod = pod.name, why, "paused: no pod is deleted");
             return Ok(LATER);
         }

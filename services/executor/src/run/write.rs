@@ -1,13 +1,13 @@
 //! The write, by the attempt rule: intent, read, verify, switch, write; until it is in place or is not to be made.
 //!
-//! Guarantees: nothing is written before the dry run of the very object was accepted, the intent is stored and the pause switch was
-//! read after it. Must not: decide what a read means; `attempt` does.
+//! Guarantees: nothing is written before the dry run of the very object was accepted, the intent is stored and the pause switches (the
+//! cluster's and the namespace's) were read after it. Must not: decide what a read means; `attempt` does.
 
 use std::time::Duration;
 
-use chassis::bus::HandleError;
+use chassis::bus::{HandleError, Stored};
 use contracts::subjects::{self, streams};
-use contracts::v1::{Plan, RollbackFailed, RollbackStarted, Superseded};
+use contracts::v1::{Plan, RollbackFailed, RollbackStarted, Superseded, WorkloadRef};
 use contracts::{FailureReason, HaltReason, LedgerFact};
 use lastgood_core::incident::{Command, Phase, acting_until};
 use lastgood_core::template;
@@ -104,7 +104,7 @@ impl Executor {
                 let last = self.incidents.last_of(&case.subject.workload).await?;
                 Ok::<_, HandleError>((last.as_ref().map_or(0, |last| last.sequence), last))
             };
-            let (live, paused, last) = tokio::join!(read, self.paused(&case.subject.workload.cluster), log);
+            let (live, paused, last) = tokio::join!(read, self.paused(&case.subject.workload), log);
             let (sequence, last) = last?;
             if sequence == case.expected {
                 case.stored(last.as_ref());
@@ -120,16 +120,16 @@ impl Executor {
         }
     }
 
-    /// Who paused everything and why; `None` while the switch is off.
-    pub(super) async fn paused(&self, cluster: &str) -> Result<Option<String>, HandleError> {
-        let last = self.incidents.bus().last(streams::LEDGER, &subjects::switch_filter(cluster)).await?;
-        let Some(stored) = last else { return Ok(None) };
-        match LedgerFact::decode(stored.event_type(), &stored.data)? {
-            LedgerFact::PauseSwitched(switch) if switch.paused => {
-                Ok(Some(format!("paused by {}: {}", switch.who, switch.reason)))
-            }
-            _ => Ok(None),
+    /// Who paused the cluster or the workload's namespace, and why; `None` while both switches are off.
+    pub(super) async fn paused(&self, workload: &WorkloadRef) -> Result<Option<String>, HandleError> {
+        let (cluster, namespace) = (&workload.cluster, &workload.namespace);
+        let (whole, part) = (subjects::switch_filter(cluster), subjects::namespace_switch_filter(cluster, namespace));
+        let bus = self.incidents.bus();
+        let (whole, part) = tokio::try_join!(bus.last(streams::LEDGER, &whole), bus.last(streams::LEDGER, &part))?;
+        if let Some(why) = why_paused(whole.as_ref())? {
+            return Ok(Some(why));
         }
+        Ok(why_paused(part.as_ref())?.map(|why| format!("namespace {namespace} is {why}")))
     }
 
     async fn take_step(
@@ -180,13 +180,18 @@ impl Executor {
             workload_generation: seen.generation,
             template_hash: hash(&plan.from),
             target_template_hash: hash(&plan.to),
+            version: plan.from.as_ref().map(|from| from.id.clone()).unwrap_or_default(),
         };
         self.tell(case, Command::StartAttempt(intent)).await?;
         Ok(Next::Again)
     }
 
-    /// Asks the server whether it would take the very object; `Watch` carries what it would make of it.
+    /// Looks that the configuration is there that comes back, and asks the server whether it would take the very object; `Watch` carries
+    /// what it would make of it.
     async fn dry_run(&self, case: &mut Case, memory: &mut Memory, attempt: u32, live: &Value) -> Result<Next, HandleError> {
+        if let Some(lack) = self.lacks_configuration(case).await? {
+            return self.stop(case, (HaltReason::ConfigurationMissing, FailureReason::ConfigurationMissing), lack).await;
+        }
         let object = match Self::object(case, memory, attempt, live) {
             Ok(object) => object,
             Err(error) => return self.refused(case, error.to_string()).await,
@@ -292,6 +297,15 @@ impl Executor {
             self.fail_unseen(case, FailureReason::PodsNotReady, detail).await?;
         }
         Ok(hand_back(&error))
+    }
+}
+
+/// Who turned a switch on, and why; `None` where it is off.
+fn why_paused(last: Option<&Stored>) -> Result<Option<String>, HandleError> {
+    let Some(stored) = last else { return Ok(None) };
+    match LedgerFact::decode(stored.event_type(), &stored.data)? {
+        LedgerFact::PauseSwitched(switch) if switch.paused => Ok(Some(format!("paused by {}: {}", switch.who, switch.reason))),
+        _ => Ok(None),
     }
 }
 

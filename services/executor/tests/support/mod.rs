@@ -13,6 +13,8 @@ use contracts::{Fact, IncidentSubject, LedgerFact, time, v1};
 use executor::cluster::{Cluster, Kind};
 use executor::run::Executor;
 use kube::api::{DynamicObject, PostParams};
+use lastgood_core::configuration::fingerprint::fingerprint;
+use lastgood_core::configuration::{Kind as Held, copy_name, point_to_copies};
 use lastgood_core::incident::{Command, Incident};
 use lastgood_core::template;
 use serde_json::{Value, json};
@@ -138,6 +140,21 @@ impl World {
 
     /// Opens an incident and plans it, as the orchestrator does; `good` is the Deployment as it was while the good version ran.
     pub(crate) async fn plan(&self, name: &str, good: &Value, change: impl FnOnce(&mut v1::Plan)) -> IncidentSubject {
+        self.plan_by(name, good, change, |plan| Command::Plan(Box::new(plan))).await
+    }
+
+    /// The same, and a person is asked first.
+    pub(crate) async fn plan_to_approve(&self, name: &str, good: &Value, request: v1::ApprovalRequested) -> IncidentSubject {
+        self.plan_by(name, good, |_| {}, |plan| Command::PlanToApprove(Box::new(plan), request)).await
+    }
+
+    async fn plan_by(
+        &self,
+        name: &str,
+        good: &Value,
+        change: impl FnOnce(&mut v1::Plan),
+        command: impl FnOnce(v1::Plan) -> Command,
+    ) -> IncidentSubject {
         let bad = self.deployment(name).await;
         let workload = v1::WorkloadRef {
             cluster: CLUSTER.into(),
@@ -151,7 +168,12 @@ impl World {
         let uid = plan.workload_uid.clone();
         let trigger = v1::Occurrence { fingerprint: "f00".into(), alert_name: "Errors".into(), ..v1::Occurrence::default() };
         let deadlines = v1::Deadlines { rollback: seconds(20), start: seconds(60), ..v1::Deadlines::default() };
-        let opened = v1::AnomalyDetected { trigger: Some(trigger), deadlines: Some(deadlines), workload_uid: uid.clone() };
+        let opened = v1::AnomalyDetected {
+            trigger: Some(trigger),
+            deadlines: Some(deadlines),
+            workload_uid: uid.clone(),
+            requested: None,
+        };
         let current = v1::CurrentVersionIdentified {
             version: plan.from.clone(),
             workload_uid: uid,
@@ -159,12 +181,7 @@ impl World {
             changed_at: None,
         };
         let found = v1::PreviousVersionFound { version: plan.to.clone(), evidence: "seen".into() };
-        for command in [
-            Command::Open(opened),
-            Command::IdentifyCurrent(current),
-            Command::FindPrevious(found),
-            Command::Plan(Box::new(plan)),
-        ] {
+        for command in [Command::Open(opened), Command::IdentifyCurrent(current), Command::FindPrevious(found), command(plan)] {
             self.execute(&subject, command).await;
         }
         subject
@@ -186,14 +203,25 @@ impl World {
         self.incidents.execute(subject, None, &command, self.clock.now()).await.unwrap();
     }
 
-    /// Switches the pause switch.
+    /// Switches the cluster's pause switch.
     pub(crate) async fn switch(&self, paused: bool) {
-        let fact = LedgerFact::from(v1::PauseSwitched { paused, who: "ann".into(), reason: "a drill".into() });
-        let filter = subjects::switch_filter(CLUSTER);
+        self.switch_at(&subjects::switch_filter(CLUSTER), &subjects::switch(CLUSTER, "pause_switched"), paused).await;
+    }
+
+    /// Switches that of the namespace alone.
+    pub(crate) async fn switch_namespace(&self, paused: bool) {
+        let filter = subjects::namespace_switch_filter(CLUSTER, &self.namespace);
+        self.switch_at(&filter, &subjects::namespace_switch(CLUSTER, &self.namespace, "pause_switched"), paused).await;
+    }
+
+    async fn switch_at(&self, filter: &str, subject: &str, paused: bool) {
+        let switched = v1::PauseSwitched { paused, who: "ann".into(), reason: "a drill".into(), ..v1::PauseSwitched::default() };
+        let fact = LedgerFact::from(switched);
+        let filter = filter.to_owned();
         let expected = self.bus.last(streams::LEDGER, &filter).await.unwrap().map_or(0, |stored| stored.sequence);
         let event = chassis::bus::NewEvent {
             id: self.bus.ids().event(),
-            subject: subjects::switch(CLUSTER, fact.event_type()),
+            subject: subject.to_owned(),
             ce_type: fact.ce_type().to_owned(),
             data: fact.encode(),
         };
@@ -284,6 +312,24 @@ pub(crate) fn plan(good: &Value, bad: &Value, now: jiff::Timestamp) -> v1::Plan 
         not_after: Some(time::to_proto(now + jiff::SignedDuration::from_secs(60))),
         ..v1::Plan::default()
     }
+}
+
+/// What the orchestrator plans: the template, and what was applied, refer to the copy.
+pub(crate) fn through_copy(plan: &mut v1::Plan, data: &Value) -> String {
+    let fingerprint = fingerprint(Held::ConfigMap, &json!({"data": data}), None).unwrap();
+    let copy = copy_name("settings", &fingerprint).unwrap();
+    let copies = [((Held::ConfigMap, "settings".to_owned()), copy.clone())].into();
+    let pointed = |json: &[u8]| point_to_copies(&serde_json::from_slice(json).unwrap(), &copies);
+    let template = pointed(&plan.template_json);
+    plan.to.as_mut().unwrap().template_hash = template::hash(&template);
+    plan.template_json = template.to_string().into_bytes();
+    if !plan.last_applied_template_json.is_empty() {
+        plan.last_applied_template_json = pointed(&plan.last_applied_template_json).to_string().into_bytes();
+    }
+    let (kind, name) = ("ConfigMap".to_owned(), "settings".to_owned());
+    plan.configuration =
+        vec![v1::PlannedConfiguration { kind, name, fingerprint, copy: copy.clone(), restored: true, ..Default::default() }];
+    copy
 }
 
 /// A Deployment of the test workload.

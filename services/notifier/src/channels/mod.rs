@@ -19,6 +19,7 @@ use crate::config::Notifier;
 use crate::story::{Request, Story};
 use crate::templates::ChatMessage;
 use crate::templates::alarm::Alarm;
+use crate::templates::bulletin::Bulletin;
 
 /// One thing to tell somebody.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +84,14 @@ pub trait Channel: Send + Sync {
 
     /// Tells the team lead of trouble with lastgood itself, once.
     async fn alarm(&self, alarm: &Alarm) -> Result<(), SendError>;
+
+    /// How many receivers it has, each of which is told of what concerns everybody.
+    fn receivers(&self) -> usize {
+        1
+    }
+
+    /// Tells one of its receivers, once, of something that concerns everybody and gets nobody up.
+    async fn inform(&self, bulletin: &Bulletin, receiver: usize) -> Result<(), SendError>;
 
     /// The copies that it gets of a notification that another channel answers for; one attempt function each, so that one that
     /// fails is tried again alone.

@@ -11,6 +11,7 @@ use crate::channels::{Channel, Notice, Receipt, SendError, http};
 use crate::config::Notifier;
 use crate::story::Request;
 use crate::templates::alarm::{self, Alarm};
+use crate::templates::bulletin::{self, Bulletin};
 use crate::templates::{Links, page};
 
 /// The channel.
@@ -96,6 +97,12 @@ impl Channel for PagerDuty {
 
     async fn alarm(&self, alarm: &Alarm) -> Result<(), SendError> {
         self.post("/v2/enqueue", alarm::AUDIENCE, alarm::trigger(alarm, &self.links)).await
+    }
+
+    /// A change event: the on-call sees it beside what happens next.
+    async fn inform(&self, bulletin: &Bulletin, _receiver: usize) -> Result<(), SendError> {
+        let audience = if self.reaches(Audience::OnCall) { Audience::OnCall } else { Audience::TeamLead };
+        self.post("/v2/change/enqueue", audience, bulletin::change(bulletin, &self.links)).await
     }
 
     fn copies(&self, request: &Request) -> usize {

@@ -14,6 +14,7 @@ use crate::channels::{Channel, Chat, Notice, Receipt, SendError, ThreadRef, http
 use crate::config::Notifier;
 use crate::story::Request;
 use crate::templates::alarm::{self, Alarm};
+use crate::templates::bulletin::{self, Bulletin};
 use crate::templates::{ChatMessage, Links, notice};
 use crate::text::cut;
 
@@ -140,6 +141,10 @@ impl Channel for Slack {
 
     async fn alarm(&self, alarm: &Alarm) -> Result<(), SendError> {
         self.post(None, &alarm::chat(alarm, &self.links)).await.map(drop)
+    }
+
+    async fn inform(&self, bulletin: &Bulletin, _receiver: usize) -> Result<(), SendError> {
+        self.post(None, &bulletin::chat(bulletin, &self.links)).await.map(drop)
     }
 
     fn chat(&self) -> Option<&dyn Chat> {

@@ -18,6 +18,7 @@ use crate::channels::{Channel, Notice, Receipt, SendError, http};
 use crate::config::Notifier;
 use crate::story::Request;
 use crate::templates::alarm::{self, Alarm};
+use crate::templates::bulletin::{self, Bulletin};
 use crate::templates::{Links, event};
 
 /// Says who sent it and when.
@@ -121,6 +122,15 @@ impl Channel for Webhooks {
 
     async fn alarm(&self, alarm: &Alarm) -> Result<(), SendError> {
         self.post_to_any(&alarm::event(alarm, &self.links).to_string(), &alarm.key).await
+    }
+
+    fn receivers(&self) -> usize {
+        self.targets.len()
+    }
+
+    async fn inform(&self, bulletin: &Bulletin, receiver: usize) -> Result<(), SendError> {
+        let Some(target) = self.targets.get(receiver) else { return Ok(()) };
+        self.post_body(bulletin::event(bulletin, &self.links).to_string(), &bulletin.id, target).await
     }
 
     fn copies(&self, _request: &Request) -> usize {

@@ -8,6 +8,7 @@ pub mod announce;
 pub mod copies;
 pub mod notify;
 pub mod resolve;
+pub mod switched;
 pub mod thread;
 pub mod wire;
 

@@ -12,7 +12,8 @@ use super::{Desk, stopping};
 use crate::deliver::Undelivered;
 
 /// The facts after which something may be settled.
-pub const FACTS: &[&str] = &["incident_closed", "superseded", "on_call_notified", "escalated"];
+pub const FACTS: &[&str] =
+    &["incident_closed", "superseded", "on_call_notified", "escalated", "person_acted", "deadline_passed", "rollback_halted"];
 
 /// The least time for tries.
 const LEAST: Duration = Duration::from_secs(30);

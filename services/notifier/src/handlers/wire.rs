@@ -17,6 +17,7 @@ use lastgood_core::incident::{Command, Recorded, Refusal};
 use tokio::time::Instant;
 
 use super::alarm::Alarms;
+use super::switched::{self, Switched};
 use super::thread::Threads;
 use super::{Desk, Log, resolve};
 
@@ -126,6 +127,8 @@ pub fn start(bus: &Bus, desk: &Arc<Desk>, edit_interval: Duration, life: &Lifecy
         };
         bus.consume(spec, Arc::new(job), life);
     }
+    let switches = ConsumerSpec::new(streams::LEDGER, "notifier-switches", switched::FACTS.map(str::to_owned).to_vec());
+    bus.consume(ConsumerSpec { ack_wait: ACK_WAIT, ..switches }, Arc::new(Switched::new(Arc::clone(desk))), life);
     let letters = ConsumerSpec::new(streams::DEAD, "notifier-dead-letters", vec![ALL_DEAD.to_owned()]);
     bus.consume(ConsumerSpec { ack_wait: ACK_WAIT, ..letters }, Arc::new(Alarms::new(Arc::clone(desk))), life);
 }

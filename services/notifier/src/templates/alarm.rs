@@ -4,9 +4,9 @@
 
 use contracts::v1::Audience;
 use jiff::Timestamp;
+use lastgood_core::words::{audience_code, audience_name};
 use serde_json::{Value, json};
 
-use crate::steps::{audience_code, audience_name};
 use crate::templates::{ChatMessage, Links};
 use crate::text::{cut, fenced, inline, line, paragraph};
 

@@ -5,11 +5,11 @@
 
 use contracts::codes::outcome_name;
 use contracts::v1::{Outcome, Urgency};
+use lastgood_core::words::audience_code;
 use serde_json::{Value, json};
 
 use crate::channels::Notice;
-use crate::steps::audience_code;
-use crate::templates::Links;
+use crate::templates::{Links, answers};
 use crate::text::paragraph;
 
 /// The notification as a JSON object.
@@ -46,6 +46,7 @@ pub fn notification(notice: &Notice<'_>, links: &Links) -> Value {
         "to": to,
         "diff": story.plan.as_ref().map(|plan| paragraph(&plan.diff, 8000)),
         "serving": story.failed.as_ref().map(|failed| failed.serving.iter().take(100).collect::<Vec<_>>()),
+        "answers": answers(notice).map(|[approve, decline]| json!({"approve": approve, "decline": decline})),
         "runbook": links.runbook(&request.runbook),
         "chat_thread": links.thread(story),
         "instead_of": notice.instead_of,

@@ -6,6 +6,7 @@
 
 pub mod alarm;
 pub mod blocks;
+pub mod bulletin;
 pub mod event;
 pub mod notice;
 pub mod page;
@@ -13,7 +14,9 @@ pub mod replies;
 pub mod thread;
 
 use contracts::Fact;
+use lastgood_core::incident::APPROVAL;
 
+use crate::channels::Notice;
 use crate::story::Story;
 pub use blocks::ChatMessage;
 
@@ -37,6 +40,13 @@ const REPLIES: &[Reply] = &[
 #[must_use]
 pub fn reply(story: &Story, fact: &Fact) -> Option<ChatMessage> {
     REPLIES.iter().find_map(|reply| reply(story, fact))
+}
+
+/// The commands that answer a request, as they are typed; none where it asks for no answer.
+#[must_use]
+pub fn answers(notice: &Notice<'_>) -> Option<[String; 2]> {
+    let incident = notice.story.subject.incident;
+    (notice.request.reason == APPROVAL).then(|| ["approve", "decline"].map(|answer| format!("lastgood {answer} {incident}")))
 }
 
 /// Where messages link to.

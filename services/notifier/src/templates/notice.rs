@@ -3,11 +3,14 @@
 //! Guarantees: names the reason, the workload and the page; one that comes instead of a page says so. Must not: send.
 
 use contracts::v1::{Audience, Urgency};
+use lastgood_core::words::{audience_name, words};
 
 use crate::channels::Notice;
-use crate::steps::{audience_name, words};
-use crate::templates::{ChatMessage, Links};
-use crate::text::inline;
+use crate::templates::{ChatMessage, Links, answers};
+use crate::text::{fenced, inline};
+
+/// Characters of a fenced block within a section.
+const BLOCK: usize = 2800;
 
 /// The chat message of a notification.
 #[must_use]
@@ -18,7 +21,11 @@ pub fn chat(notice: &Notice<'_>, links: &Links) -> ChatMessage {
         if page { ("🚨", format!("{} is needed. ", audience_name(request.audience))) } else { ("ℹ️", String::new()) };
     let workload = inline(&notice.story.workload(), 320);
     let text = format!("{sign} {to}*{workload}*: {}", inline(&request.summary, 2000));
-    let message = ChatMessage::new(&text).section(&text);
+    let mut message = ChatMessage::new(&text).section(&text);
+    if let Some([approve, decline]) = answers(notice) {
+        let would_do = notice.story.approval.as_ref().map_or("", |approval| approval.would_do.as_str());
+        message = message.section(&fenced(would_do, BLOCK)).section(&format!("Answer with `{approve}` or `{decline}`."));
+    }
     let mut small = vec![inline(&words(&request.reason), 200)];
     if let Some(link) = links.runbook(&request.runbook) {
         small.push(format!("<{}|runbook>", inline(&link, 500)));

@@ -4,12 +4,12 @@
 //! routing key; the channel adds it.
 
 use contracts::v1::Urgency;
+use lastgood_core::words::audience_code;
 use serde_json::{Value, json};
 
 use crate::channels::Notice;
-use crate::steps::audience_code;
 use crate::story::Story;
-use crate::templates::Links;
+use crate::templates::{Links, answers};
 use crate::text::{cut, cut_front, line, lines, paragraph};
 
 /// The client that PagerDuty shows.
@@ -126,6 +126,12 @@ fn details(notice: &Notice<'_>, links: &Links) -> Value {
     add("runbook", links.runbook(&notice.request.runbook).unwrap_or_default());
     add("chat_thread", links.thread(story).unwrap_or_default());
     add("diff", story.plan.as_ref().map_or_else(String::new, |plan| paragraph(&plan.diff, 4000)));
+    if let Some([approve, decline]) = answers(notice) {
+        let would_do = story.approval.as_ref().map_or("", |approval| approval.would_do.as_str());
+        add("would_do", paragraph(would_do, 2000));
+        add("to_approve", approve);
+        add("to_decline", decline);
+    }
     if let Some(trigger) = &story.trigger {
         add("alert", line(&trigger.alert_name, 300));
         add("alert_source", line(&trigger.generator_url, 1000));

@@ -4,8 +4,8 @@
 
 use contracts::Fact;
 use contracts::v1::Verdict;
+use lastgood_core::words::{audience_name, words};
 
-use crate::steps::{audience_name, words};
 use crate::story::Story;
 use crate::templates::ChatMessage;
 use crate::text::{cut_front, fenced, inline};
@@ -20,7 +20,8 @@ pub(super) fn planned(story: &Story, fact: &Fact) -> Option<ChatMessage> {
     let Fact::RollbackPlanned(fact) = fact else { return None };
     let plan = fact.plan.as_ref()?;
     let (from, to) = story.images();
-    let text = format!("Rolling back from `{}` to `{}`", inline(&from, 600), inline(&to, 600));
+    let what = if story.approval.is_some() { "Once it is approved, rolling back" } else { "Rolling back" };
+    let text = format!("{what} from `{}` to `{}`", inline(&from, 600), inline(&to, 600));
     let diff = if plan.diff.is_empty() { String::new() } else { fenced(&plan.diff, BLOCK) };
     Some(ChatMessage::new(&text).section(&text).section(&diff))
 }
@@ -124,7 +125,7 @@ pub(super) fn undeliverable(_: &Story, fact: &Fact) -> Option<ChatMessage> {
 /// A person did something.
 pub(super) fn person(_: &Story, fact: &Fact) -> Option<ChatMessage> {
     let Fact::PersonActed(person) = fact else { return None };
-    let (_, did) = crate::steps::step(fact)?;
+    let (_, did) = lastgood_core::words::step(fact)?;
     let note = if person.note.is_empty() { String::new() } else { format!(": {}", inline(&person.note, 1500)) };
     let text = format!("{}{note}", inline(&did, 300));
     Some(ChatMessage::new(&text).section(&text))

@@ -3,11 +3,12 @@
 //! Guarantees: the same story gives the same message, so an edit that changes nothing can be told; however many steps there are,
 //! the last ones show. Must not: send.
 
+use contracts::HaltReason;
 use contracts::codes::outcome_name;
 use contracts::v1::Outcome;
+use lastgood_core::words::{Mark, words};
 
-use crate::steps::words;
-use crate::story::{Mark, Story};
+use crate::story::Story;
 use crate::templates::{ChatMessage, Links};
 use crate::text::{after, inline};
 
@@ -37,17 +38,26 @@ fn state(story: &Story) -> (char, String) {
     match story.outcome() {
         Some(Outcome::Completed) => return ('✅', "rolled back, verified and resolved".to_owned()),
         Some(Outcome::Superseded) => return ('↪', "superseded by somebody else's change".to_owned()),
+        Some(Outcome::Halted) if resolved_before_action(story) => {
+            return ('✅', "resolved by itself, nothing was changed".to_owned());
+        }
         Some(outcome) => return ('🚨', format!("{}, a person is needed", outcome_name(outcome))),
         None => {}
     }
     match story.phase() {
         "detected" => ('🔎', "looking for the last good version".to_owned()),
+        "awaiting_approval" => ('✋', "a rollback waits for a person's approval".to_owned()),
+        "in_grace" => ('⏳', "a rollback waits: the alert may resolve by itself".to_owned()),
         "planned" => ('📋', "rollback planned".to_owned()),
         "rolling_back" => ('⏪', "rolling back".to_owned()),
         "verifying" => ('🧪', "rolled back, verifying".to_owned()),
         "mitigated" => ('🩹', "verified, waiting for the alert to resolve".to_owned()),
         other => ('🚨', words(other)),
     }
+}
+
+fn resolved_before_action(story: &Story) -> bool {
+    story.halted.as_ref().is_some_and(|halted| halted.reason == HaltReason::ResolvedBeforeAction.code())
 }
 
 fn what(story: &Story) -> String {

@@ -23,7 +23,7 @@ pub(crate) struct Stage {
     nats: Nats,
     pub(crate) pagerduty: PagerDuty,
     pub(crate) slack: Slack,
-    webhook: Webhook,
+    pub(crate) webhook: Webhook,
     pub(crate) incidents: Incidents,
     logs: tempfile::TempDir,
 }

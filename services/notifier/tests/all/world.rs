@@ -147,7 +147,7 @@ pub(crate) fn subject() -> IncidentSubject {
 }
 
 pub(crate) fn version(image: &str) -> v1::Version {
-    let images = vec![v1::ContainerImage { container: "web".into(), image: image.into() }];
+    let images = vec![v1::ContainerImage { container: "web".into(), image: image.into(), ..v1::ContainerImage::default() }];
     v1::Version { template_hash: format!("hash-of-{image}"), images, ..Default::default() }
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn opened() -> v1::AnomalyDetected {
     };
     let announce = Some(time::duration_to_proto(Duration::from_secs(2)));
     let deadlines = v1::Deadlines { announce, ..Default::default() };
-    v1::AnomalyDetected { trigger: Some(trigger), deadlines: Some(deadlines), workload_uid: "uid".into() }
+    v1::AnomalyDetected { trigger: Some(trigger), deadlines: Some(deadlines), workload_uid: "uid".into(), requested: None }
 }
 
 pub(crate) fn planned() -> v1::RollbackPlanned {

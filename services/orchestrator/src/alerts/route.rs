@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use chassis::bus::HandleError;
-use contracts::subjects;
+use contracts::{DismissReason, subjects};
 use futures::{StreamExt, stream};
+use lastgood_core::policy::Effective;
 use lastgood_core::template;
 
 use super::{Heard, Note, WORKLOADS, worst};
@@ -39,6 +40,17 @@ impl Engine {
                     dismissed.extend(alerts.into_iter().map(|heard| (heard, dismissal.clone())));
                 }
                 Ok((Correlation::Found(workload), pre, mut alerts)) => {
+                    match self.effective(workload.kind, &workload.object) {
+                        Ok(policy) => dismissed.extend(not_counted(&policy, &mut alerts)),
+                        // Which policies there are is not known yet: one of them may not count it.
+                        Err(unread) => {
+                            failures.push(unread.into());
+                            continue;
+                        }
+                    }
+                    if alerts.is_empty() {
+                        continue;
+                    }
                     tell_version(&workload, &mut alerts);
                     let path = subjects::workload_path(&self.reference(&workload));
                     by_workload.entry(path).or_insert_with(|| (*workload, pre, Vec::new())).2.extend(alerts);
@@ -58,13 +70,26 @@ impl Engine {
         match clues.first() {
             Some(Clue::Explicit(kind, namespace, name) | Clue::Workload(kind, namespace, name)) => {
                 let workload = self.workload_ref(*kind, namespace, name);
-                let (correlation, pre) = futures::try_join!(looking, self.prefetch(&workload, None))?;
+                let (correlation, pre) = futures::try_join!(looking, self.prefetch(&workload))?;
                 let same = matches!(&correlation, Correlation::Found(found) if self.reference(found) == workload);
                 Ok((correlation, same.then_some(pre)))
             }
             _ => Ok((looking.await?, None)),
         }
     }
+}
+
+/// Takes out the alerts that the workload's policy does not count. They are dismissed also while it has an open incident: what does not count
+/// must not hold that open.
+fn not_counted(policy: &Effective, alerts: &mut Vec<Heard>) -> Vec<(Heard, Dismissal)> {
+    let (counted, dismissed): (Vec<_>, Vec<_>) = std::mem::take(alerts)
+        .into_iter()
+        .map(|heard| (policy.not_counted(&heard.alert.labels), heard))
+        .partition(|(why, _)| why.is_none());
+    alerts.extend(counted.into_iter().map(|(_, heard)| heard));
+    let dismiss =
+        |(why, heard): (Option<String>, Heard)| (heard, Dismissal::new(DismissReason::NotCounted, why.unwrap_or_default()));
+    dismissed.into_iter().map(dismiss).collect()
 }
 
 /// Notes on alerts about pods of a version that is being replaced, or was, that they are: what is rolled out now may be their repair.

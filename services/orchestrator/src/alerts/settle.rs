@@ -9,13 +9,13 @@ use chassis::incidents::Loaded;
 use contracts::{IncidentSubject, OccurrenceFact, subjects, v1};
 use jiff::{SignedDuration, Timestamp};
 use lastgood_core::incident::{Command, Incident};
+use lastgood_core::policy::Effective;
 use lastgood_core::template;
 
 use super::batches::{Batches, TRIES, contended};
 use super::{Heard, Note};
-use crate::config::Settings;
 use crate::correlate::Workload;
-use crate::decision::{ABOUT, Engine, Prefetched, Proposal, fold, opening};
+use crate::decision::{ABOUT, Cause, Engine, Prefetched, Proposal, fold, opening};
 use crate::occurrences::{Meaning, meaning, occurrence};
 use crate::resume::is_undecided;
 
@@ -53,7 +53,7 @@ impl Engine {
         while let Some(batch) = batches.next() {
             let reads = match pre.take() {
                 Some(reads) => reads,
-                None => self.prefetch(&reference, None).await?,
+                None => self.prefetch(&reference).await?,
             };
             self.look_again(&mut workload, &reads).await;
             if self.settle_some(note, &workload, &reads, batch).await? {
@@ -94,9 +94,10 @@ impl Engine {
         let occurrences: Vec<_> = alerts.iter().map(|heard| occurrence(note.source, &heard.alert)).collect();
         let trigger = occurrences.first().cloned().unwrap_or_default();
         let began = alerts.iter().filter_map(|heard| contracts::time::from_proto(heard.alert.starts_at.as_ref())).min();
-        let to = self.destination(workload, reads.log.latest.as_ref(), began);
+        let policy = self.effective(workload.kind, &workload.object)?;
+        let to = self.destination(workload, &policy, reads.log.latest.as_ref(), began);
         let commands = if to.opens {
-            opening(occurrences, self.settings.deadlines.recorded(), workload.object.uid())
+            opening(occurrences, self.settings.deadlines.with(&policy.deadlines).recorded(), workload.object.uid())
         } else {
             vec![Command::JoinAlerts(occurrences)]
         };
@@ -137,9 +138,8 @@ impl Engine {
         reads: &Prefetched,
         opened: &Destination,
     ) -> Result<(), HandleError> {
-        let mut reads = reads.clone();
-        reads.log.failing_workloads = self.failing_workloads(&opened.subject).await?;
-        let commands = self.decide(workload.kind, &workload.object, trigger, note.heard_at, &reads).await?;
+        let cause = Cause { trigger, heard_at: note.heard_at, requested: None };
+        let commands = self.decide(&opened.subject, workload.kind, &workload.object, cause, reads).await?;
         let (mut before, mut expected) = (opened.before.clone(), opened.expected);
         for _ in 0..TRIES {
             let proposal = fold(&before, &commands, self.clock.now());
@@ -157,6 +157,7 @@ impl Engine {
                 Err(AppendError::Lost) => {
                     let loaded = self.incidents.load(&opened.subject, Some(expected.saturating_add(1))).await?;
                     if !is_undecided(&loaded.incident) {
+                        self.give_back_unplanned(&opened.subject, &loaded.incident, &commands).await;
                         return Ok(());
                     }
                     (before, expected) = (loaded.incident, loaded.expected);
@@ -170,13 +171,14 @@ impl Engine {
     fn destination(
         &self,
         workload: &Workload,
+        policy: &Effective,
         latest: Option<&(IncidentSubject, Loaded)>,
         began: Option<Timestamp>,
     ) -> Destination {
         let expected = latest.map_or(0, |(_, loaded)| loaded.expected);
         let belongs = |(subject, loaded): &&(IncidentSubject, Loaded)| {
             let incident = &loaded.incident;
-            incident.is_open() || (restored_by(workload, subject) && !is_over(incident, began, &self.settings))
+            incident.is_open() || (restored_by(workload, subject) && !is_over(incident, began, policy))
         };
         if let Some((subject, loaded)) = latest.filter(belongs) {
             return Destination { subject: subject.clone(), before: loaded.incident.clone(), expected, opens: false };
@@ -223,9 +225,9 @@ fn warn_refused(to: &Destination, proposal: &Proposal) {
 /// Whether alerts that began then have nothing to do with this incident any more, though the version that it restored still runs: it
 /// closed, all of its alerts resolved, and they began so much later that neither it nor its rollback explains them. No rollback can come of
 /// the incident that they open: the workload's last change, which was ours, is out of the window by then (`brakes::unexplained`).
-fn is_over(incident: &Incident, began: Option<Timestamp>, settings: &Settings) -> bool {
+fn is_over(incident: &Incident, began: Option<Timestamp>, policy: &Effective) -> bool {
     let (Some(closed), Some(began)) = (&incident.closed, began) else { return false };
-    let rest = SignedDuration::try_from(settings.window.max(settings.cooldown)).unwrap_or(SignedDuration::MAX);
+    let rest = SignedDuration::try_from(policy.window.max(policy.cooldown)).unwrap_or(SignedDuration::MAX);
     incident.is_quiet() && began.duration_since(closed.at) > rest
 }
 
@@ -251,8 +253,13 @@ mod tests {
         use lastgood_core::incident::{Closed, Opened};
         let at = |minutes: i64| Timestamp::from_second(1_800_000_000 + minutes * 60).unwrap();
         let occurrence = |fingerprint: &str| v1::Occurrence { fingerprint: fingerprint.into(), ..v1::Occurrence::default() };
-        let opened =
-            Opened { at: at(-9), trigger: occurrence("a"), workload_uid: "u".into(), deadlines: v1::Deadlines::default() };
+        let opened = Opened {
+            at: at(-9),
+            trigger: occurrence("a"),
+            workload_uid: "u".into(),
+            deadlines: v1::Deadlines::default(),
+            requested: None,
+        };
         let closed = Closed { at: at(0), outcome: v1::Outcome::Completed, reason: "completed".into() };
         let quiet = Incident {
             opened: Some(opened),
@@ -261,13 +268,13 @@ mod tests {
             resolved: ["a".to_owned(), "b".to_owned()].into(),
             ..Incident::default()
         };
-        let over = |incident: &Incident, minutes| is_over(incident, Some(at(minutes)), &Settings::default());
+        let over = |incident: &Incident, minutes| is_over(incident, Some(at(minutes)), &Effective::default());
         assert!(!over(&quiet, 30) && !over(&quiet, 60), "its own rollback may explain it");
         assert!(over(&quiet, 61));
         let loud = Incident { resolved: ["a".to_owned()].into(), ..quiet.clone() };
         assert!(!over(&loud, 10_000), "one of its alerts goes on");
         assert!(!over(&Incident { closed: None, ..quiet.clone() }, 10_000));
-        assert!(!is_over(&quiet, None, &Settings::default()));
+        assert!(!is_over(&quiet, None, &Effective::default()));
     }
 
     #[test]

@@ -98,6 +98,10 @@ impl Archive {
 
     /// An archived incident with all its messages; `None` when it was never archived, or is no longer kept.
     pub async fn read(&self, incident: IncidentId) -> Result<Option<ArchivedIncident>, ArchiveError> {
+        // The bucket is made when the orchestrator first looks for what may go.
+        if !self.bus.has_bucket(streams::ARCHIVE_BUCKET).await? {
+            return Ok(None);
+        }
         Ok(self.look(incident).await?.map(|(_, archived)| archived))
     }
 

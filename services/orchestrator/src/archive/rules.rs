@@ -167,6 +167,7 @@ mod tests {
             trigger: v1::Occurrence::default(),
             workload_uid: String::new(),
             deadlines: v1::Deadlines::default(),
+            requested: None,
         };
         let closed = |second| Closed { at: at(second), outcome: v1::Outcome::Completed, reason: "completed".into() };
         let incident = |closed| Incident { opened: Some(opened.clone()), closed, ..Incident::default() };

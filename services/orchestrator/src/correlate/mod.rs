@@ -27,7 +27,7 @@ pub struct Dismissal {
 }
 
 impl Dismissal {
-    fn new(reason: DismissReason, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: DismissReason, detail: impl Into<String>) -> Self {
         let mut detail = detail.into();
         if let Some((cut, _)) = detail.char_indices().nth(DETAIL) {
             detail.truncate(cut);

@@ -1,4 +1,4 @@
-//! `lastgood-orchestrator dead-letters list|show|replay`: what no service could process, and a second chance for it.
+//! `dead-letters list|show|replay` of `lastgood` and of `lastgood-orchestrator`: what no service could process, and a second chance for it.
 //!
 //! Guarantees: a replay wakes the consumer that gave the message up and adds nothing to the message's own stream; what a damaged message
 //! holds reaches a terminal without its control characters. Must not: throw a letter away; the stream forgets the oldest by itself.
@@ -11,6 +11,7 @@ use clap::{Subcommand, ValueEnum};
 use contracts::v1::AlertNotification;
 use contracts::{Fact, IncidentSubject, LedgerFact, OccurrenceFact};
 use jiff::Timestamp;
+use lastgood_core::text::{utc, visible, visible_json, when};
 use prost::Message as _;
 use serde_json::{Value, json};
 
@@ -27,17 +28,11 @@ pub enum DeadLettersCommand {
         /// Only those that this consumer gave up.
         #[arg(long)]
         consumer: Option<String>,
-        /// How to print them.
-        #[arg(long, short, value_enum, default_value_t = Output::Text)]
-        output: Output,
     },
     /// One dead letter with all that it holds.
     Show {
         /// Its number in the list.
         sequence: u64,
-        /// How to print it.
-        #[arg(long, short, value_enum, default_value_t = Output::Text)]
-        output: Output,
     },
     /// Delivers messages again to the consumers that gave them up.
     Replay {
@@ -50,9 +45,6 @@ pub enum DeadLettersCommand {
         /// With `--all`: only those that this consumer gave up.
         #[arg(long, requires = "all")]
         consumer: Option<String>,
-        /// How to print what was done.
-        #[arg(long, short, value_enum, default_value_t = Output::Text)]
-        output: Output,
     },
 }
 
@@ -89,26 +81,22 @@ struct Letter {
 }
 
 /// Does what is asked.
-pub async fn run(bus: &Bus, command: &DeadLettersCommand) -> Result<Answer, ReadError> {
+pub async fn run(bus: &Bus, command: &DeadLettersCommand, output: Output) -> Result<Answer, ReadError> {
     let letters = letters(bus).await?;
     match command {
-        DeadLettersCommand::List { consumer, output } => {
+        DeadLettersCommand::List { consumer } => {
             let wanted: Vec<_> = letters.into_iter().filter(|letter| is_of(letter, consumer.as_deref())).collect();
-            Ok(Answer { text: list(&wanted, *output), code: DONE })
+            Ok(Answer { text: list(&wanted, bus.clock().now(), output), code: DONE })
         }
-        DeadLettersCommand::Show { sequence, output } => {
-            Ok(match letters.iter().find(|letter| letter.entry.sequence == *sequence) {
-                Some(letter) => Answer { text: show(letter, *output), code: DONE },
-                None => none(*sequence, *output),
-            })
-        }
-        DeadLettersCommand::Replay { sequence: Some(sequence), output, .. } => {
-            Ok(replay(bus, std::iter::once(*sequence), *output).await)
-        }
-        DeadLettersCommand::Replay { consumer, output, .. } => {
+        DeadLettersCommand::Show { sequence } => Ok(match letters.iter().find(|letter| letter.entry.sequence == *sequence) {
+            Some(letter) => Answer { text: show(letter, bus.clock().now(), output), code: DONE },
+            None => none(*sequence, output),
+        }),
+        DeadLettersCommand::Replay { sequence: Some(sequence), .. } => Ok(replay(bus, std::iter::once(*sequence), output).await),
+        DeadLettersCommand::Replay { consumer, .. } => {
             let wanted = letters.iter().filter(|letter| letter.replayed.is_none() && is_of(letter, consumer.as_deref()));
             let sequences: Vec<_> = wanted.map(|letter| letter.entry.sequence).collect();
-            Ok(replay(bus, sequences.into_iter(), *output).await)
+            Ok(replay(bus, sequences.into_iter(), output).await)
         }
     }
 }
@@ -157,38 +145,40 @@ fn none(sequence: u64, output: Output) -> Answer {
     Answer { text, code: NO_SUCH_LETTER }
 }
 
-fn list(letters: &[Letter], output: Output) -> String {
+fn list(letters: &[Letter], now: Timestamp, output: Output) -> String {
     if output == Output::Json {
-        return Value::from(letters.iter().map(summary).collect::<Vec<_>>()).to_string();
+        return visible_json(&Value::from(letters.iter().map(summary).collect::<Vec<_>>()).to_string());
     }
     if letters.is_empty() {
         return "there are no dead letters".to_owned();
     }
     let mut text = String::new();
     for letter in letters {
-        let (entry, replayed) = (&letter.entry, letter.replayed.map(|at| format!("  (replayed {at:.0})")).unwrap_or_default());
+        let (entry, replayed) =
+            (&letter.entry, letter.replayed.map(|at| format!("  (replayed {})", utc(at))).unwrap_or_default());
         let (consumer, reason) = (visible(consumer_of(&entry.letter)), visible(&entry.letter.reason));
         let reason: String = reason.chars().take(SHORT).collect();
         // Writing to a String can't fail.
-        let _ = writeln!(text, "{}  {:.0}  {consumer}  {}{replayed}\n    {reason}", entry.sequence, entry.at, about(entry));
+        let _ =
+            writeln!(text, "{}  {}  {consumer}  {}{replayed}\n    {reason}", entry.sequence, when(entry.at, now), about(entry));
     }
     text.trim_end().to_owned()
 }
 
-fn show(letter: &Letter, output: Output) -> String {
+fn show(letter: &Letter, now: Timestamp, output: Output) -> String {
     let inner = &letter.entry.letter;
     if output == Output::Json {
         let mut value = summary(letter);
         value["headers"] = json!(inner.headers);
         value["data_hex"] = json!(hex::encode(&inner.data));
         value["decoded"] = json!(decoded(letter));
-        return value.to_string();
+        return visible_json(&value.to_string());
     }
-    let replayed = letter.replayed.map_or_else(|| "never".to_owned(), |at| format!("{at:.0}"));
+    let replayed = letter.replayed.map_or_else(|| "never".to_owned(), |at| when(at, now));
     let mut text = format!(
-        "dead letter  {}\ngiven up     {:.0} by {} ({})\nreplayed     {replayed}\nmessage      {} of {}\nsubject      {}\nreason       {}\n",
+        "dead letter  {}\ngiven up     {} by {} ({})\nreplayed     {replayed}\nmessage      {} of {}\nsubject      {}\nreason       {}\n",
         letter.entry.sequence,
-        letter.entry.at,
+        when(letter.entry.at, now),
         visible(consumer_of(inner)),
         visible(&inner.service),
         inner.sequence,
@@ -259,11 +249,6 @@ fn alert(data: &[u8]) -> String {
     text
 }
 
-/// On one line, with control characters written out.
-fn visible(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use contracts::v1;
@@ -284,26 +269,30 @@ mod tests {
         Letter { entry: DeadLetterEntry { sequence: 7, at: Timestamp::UNIX_EPOCH, letter }, replayed: None }
     }
 
+    fn now() -> Timestamp {
+        Timestamp::from_second(60).unwrap()
+    }
+
     #[test]
     fn the_list_names_what_it_is_about_and_harms_no_terminal() {
-        let text = list(&[letter(b"\xff")], Output::Text);
-        assert!(text.starts_with("7  1970-01-01T00:00:00Z  executor  pods_ready of inc_"), "{text}");
+        let text = list(&[letter(b"\xff")], now(), Output::Text);
+        assert!(text.starts_with("7  1970-01-01 00:00:00Z (1m 00s ago)  executor  pods_ready of inc_"), "{text}");
         assert!(!text.contains('\u{1b}') && text.lines().count() == 2, "{text}");
-        assert_eq!(list(&[], Output::Text), "there are no dead letters");
-        let json: Value = serde_json::from_str(&list(&[letter(b"")], Output::Json)).unwrap();
+        assert_eq!(list(&[], now(), Output::Text), "there are no dead letters");
+        let json: Value = serde_json::from_str(&list(&[letter(b"")], now(), Output::Json)).unwrap();
         assert_eq!((&json[0]["sequence"], &json[0]["original_sequence"]), (&json!(7), &json!(41)));
         assert_eq!(json[0]["incident"], "inc_0000000000000000000000000000002a");
     }
 
     #[test]
     fn one_is_shown_with_its_bytes_and_what_they_say() {
-        let damaged = show(&letter(b"\xff\xff"), Output::Text);
+        let damaged = show(&letter(b"\xff\xff"), now(), Output::Text);
         assert!(damaged.contains("data         2 bytes: ffff") && damaged.contains("do not decode"), "{damaged}");
         let good = letter(&Fact::from(v1::PodsReady { attempt: 1, ready: 2, desired: 3 }).encode());
-        let json: Value = serde_json::from_str(&show(&good, Output::Json)).unwrap();
+        let json: Value = serde_json::from_str(&show(&good, now(), Output::Json)).unwrap();
         assert!(json["decoded"].as_str().unwrap().contains("ready: 2"), "{json}");
         assert_eq!(none(9, Output::Text).code, NO_SUCH_LETTER);
-        let long = show(&letter(&vec![0xff; 100_000]), Output::Text);
+        let long = show(&letter(&vec![0xff; 100_000]), now(), Output::Text);
         assert!(long.contains("100000 bytes") && long.len() < 2000, "{long}");
     }
 
@@ -315,7 +304,7 @@ mod tests {
             AlertNotification { source: "alertmanager".into(), alerts: vec![alert], ..AlertNotification::default() };
         let mut letter = letter(&notification.encode_to_vec());
         letter.entry.letter.subject = "lastgood.alert.alertmanager".into();
-        let shown = show(&letter, Output::Text);
+        let shown = show(&letter, now(), Output::Text);
         assert!(shown.contains("1 alerts of alertmanager") && shown.contains(r#"{"deployment": "shop\u{1b}[2J"}"#), "{shown}");
     }
 }

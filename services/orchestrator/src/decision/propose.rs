@@ -3,11 +3,13 @@
 //! Guarantees: pure; the facts of several commands are what core makes of them one after the other, so that a whole decision can be
 //! stored at once or not at all. Must not: invent facts; core's `decide` makes them.
 
+use contracts::time::duration_to_proto;
 use contracts::{Fact, v1};
 use jiff::Timestamp;
 use lastgood_core::incident::{Command, Incident, Recorded, Refusal, decide, evolve};
+use lastgood_core::policy::ApprovalTimeout;
 
-use crate::plan::{Course, Step};
+use crate::plan::{Course, Step, Waits};
 
 /// What several commands came to.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +50,12 @@ pub fn opening(mut occurrences: Vec<v1::Occurrence>, deadlines: v1::Deadlines, w
         return Vec::new();
     }
     let trigger = occurrences.remove(0);
-    let open = v1::AnomalyDetected { trigger: Some(trigger), deadlines: Some(deadlines), workload_uid: workload_uid.to_owned() };
+    let open = v1::AnomalyDetected {
+        trigger: Some(trigger),
+        deadlines: Some(deadlines),
+        workload_uid: workload_uid.to_owned(),
+        requested: None,
+    };
     let mut commands = vec![Command::Open(open)];
     if !occurrences.is_empty() {
         commands.push(Command::JoinAlerts(occurrences));
@@ -76,10 +83,22 @@ pub fn course_commands(course: &Course, planned: Option<(v1::Plan, String)>) -> 
         (Step::Roll(target), planned) => {
             let found = v1::PreviousVersionFound { version: Some(target.version.clone()), evidence: target.evidence.clone() };
             commands.push(Command::FindPrevious(found));
-            commands.extend(planned.map(|(plan, _)| Command::Plan(Box::new(plan))));
+            commands.extend(planned.map(|(plan, would_do)| on_terms(&course.waits, plan, would_do)));
         }
     }
     commands
+}
+
+/// The plan, and what it waits for.
+fn on_terms(waits: &Waits, plan: v1::Plan, would_do: String) -> Command {
+    let plan = Box::new(v1::Plan { grace: waits.grace.map(duration_to_proto), ..plan });
+    let Some((within, on_timeout)) = waits.approval else { return Command::Plan(plan) };
+    let on_timeout = match on_timeout {
+        ApprovalTimeout::Halt => v1::OnTimeout::Halt,
+        ApprovalTimeout::Proceed => v1::OnTimeout::Proceed,
+    };
+    let within = Some(duration_to_proto(within));
+    Command::PlanToApprove(plan, v1::ApprovalRequested { within, on_timeout: on_timeout.into(), would_do })
 }
 
 #[cfg(test)]
@@ -94,13 +113,7 @@ mod tests {
     }
 
     fn target() -> Box<Target> {
-        Box::new(Target {
-            version: version("one"),
-            evidence: "seen".into(),
-            template_json: Vec::new(),
-            last_applied_template_json: Vec::new(),
-            managed_fields_json: Vec::new(),
-        })
+        Box::new(Target { version: version("one"), evidence: "seen".into(), ..Target::default() })
     }
 
     fn plan() -> (v1::Plan, String) {
@@ -110,7 +123,11 @@ mod tests {
     }
 
     fn facts(step: Step, planned: Option<(v1::Plan, String)>) -> Vec<&'static str> {
-        let course = Course { current: v1::CurrentVersionIdentified::default(), step };
+        facts_on(step, planned, Waits::default())
+    }
+
+    fn facts_on(step: Step, planned: Option<(v1::Plan, String)>, waits: Waits) -> Vec<&'static str> {
+        let course = Course { current: v1::CurrentVersionIdentified::default(), step, waits };
         let occurrence = |fingerprint: &str| v1::Occurrence { fingerprint: fingerprint.into(), ..v1::Occurrence::default() };
         let mut commands = opening(vec![occurrence("a"), occurrence("b")], v1::Deadlines::default(), "u");
         commands.extend(course_commands(&course, planned));
@@ -132,6 +149,18 @@ mod tests {
             let expected: Vec<_> = begin.iter().chain(end).copied().collect();
             assert_eq!(facts(step, planned), expected);
         }
+    }
+
+    #[test]
+    fn what_a_plan_waits_for_is_stored_with_it_and_before_it() {
+        use std::time::Duration;
+        let (grace, approval) = (Some(Duration::from_secs(30)), Some((Duration::from_mins(5), ApprovalTimeout::Halt)));
+        let after = |waits| facts_on(Step::Roll(target()), Some(plan()), waits)[4..].to_vec();
+        assert_eq!(after(Waits { grace, approval: None }), ["grace_begun", "rollback_planned"]);
+        let asked = ["approval_requested", "rollback_planned", "notification_requested"];
+        assert_eq!(after(Waits { grace: None, approval }), asked);
+        let both = ["approval_requested", "grace_begun", "rollback_planned", "notification_requested"];
+        assert_eq!(after(Waits { approval, grace }), both);
     }
 
     #[test]

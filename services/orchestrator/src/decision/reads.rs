@@ -13,6 +13,7 @@ use contracts::subjects::{self, streams};
 use contracts::v1::{PauseSwitched, RollbackStarted, WorkloadRef};
 use contracts::{Fact, IncidentSubject};
 use jiff::{SignedDuration, Timestamp};
+use lastgood_core::policy::MassFailure;
 
 use super::Engine;
 use crate::cluster::{Kind, Object, Selector};
@@ -30,10 +31,8 @@ pub struct LogReads {
     pub latest: Option<(IncidentSubject, Loaded)>,
     /// Its versions.
     pub ledger: LedgerView,
-    /// The pause switch.
+    /// What the pause switches of the cluster and of the workload's namespace say.
     pub switch: Option<PauseSwitched>,
-    /// Workloads with an incident of late, this one included; 1 until the incident has opened and they were counted.
-    pub failing_workloads: usize,
     /// When it was last rolled back.
     pub last_rollback: Option<Timestamp>,
 }
@@ -66,15 +65,15 @@ fn begun(stored: &Stored) -> Option<(String, RollbackStarted)> {
 }
 
 impl Engine {
-    /// Reads the log and the namespace's Services at the same time; `opened` is the incident, once it is on the log.
-    pub async fn prefetch(&self, workload: &WorkloadRef, opened: Option<&IncidentSubject>) -> Result<Prefetched, HandleError> {
+    /// Reads the log and the namespace's Services at the same time.
+    pub async fn prefetch(&self, workload: &WorkloadRef) -> Result<Prefetched, HandleError> {
         let services = async {
             if self.braked.load(Ordering::Relaxed) {
                 return None;
             }
             Some(self.services(&workload.namespace).await)
         };
-        let (log, services) = futures::join!(self.read_log(workload, opened), services);
+        let (log, services) = futures::join!(self.read_log(workload), services);
         Ok(Prefetched { log: log?, services })
     }
 
@@ -85,19 +84,12 @@ impl Engine {
     }
 
     /// Reads everything of the log at the same time.
-    pub async fn read_log(&self, workload: &WorkloadRef, opened: Option<&IncidentSubject>) -> Result<LogReads, HandleError> {
-        let counting = async {
-            match opened {
-                Some(opened) => self.failing_workloads(opened).await,
-                None => Ok(1),
-            }
-        };
+    pub async fn read_log(&self, workload: &WorkloadRef) -> Result<LogReads, HandleError> {
         let rollbacks = subjects::workload_facts_of_type(workload, "rollback_started");
-        let (latest, ledger, (switch, _), failing_workloads, last_rollback) = futures::try_join!(
+        let (latest, ledger, switch, last_rollback) = futures::try_join!(
             Box::pin(self.latest(workload)),
             async { self.store.load(workload).await.map_err(HandleError::from) },
-            async { self.store.switch(&self.rules.cluster).await.map_err(HandleError::from) },
-            async { counting.await.map_err(HandleError::from) },
+            async { self.store.pause(&self.rules.cluster, &workload.namespace).await.map_err(HandleError::from) },
             async { self.bus.last(streams::INCIDENTS, &rollbacks).await.map_err(HandleError::from) },
         )?;
         // The ledger's own mark of it may come later.
@@ -105,20 +97,19 @@ impl Engine {
             Some((by, started)) => ledger.knowing_of(&by, &started),
             None => ledger,
         };
-        Ok(LogReads { latest, ledger, switch, failing_workloads, last_rollback: last_rollback.map(|stored| stored.at) })
+        Ok(LogReads { latest, ledger, switch, last_rollback: last_rollback.map(|stored| stored.at) })
     }
 
     /// Counts the workloads that have had an incident within the brake's window; it may stop at the limit. `opened` is on the log, and a
     /// read that doesn't show it yet (a replica lags) is taken again.
-    pub async fn failing_workloads(&self, opened: &IncidentSubject) -> Result<usize, ReadError> {
-        let counted = tokio::time::timeout(COUNT_TIMEOUT, self.count_failing(opened)).await;
+    pub async fn failing_workloads(&self, opened: &IncidentSubject, brake: &MassFailure) -> Result<usize, ReadError> {
+        let counted = tokio::time::timeout(COUNT_TIMEOUT, self.count_failing(opened, brake)).await;
         let failing = counted.map_err(|_| ReadError::Unavailable("counting recent incidents took too long".to_owned()))??;
-        self.braked.store(failing >= self.settings.mass_failure.workloads, Ordering::Relaxed);
+        self.braked.store(failing >= brake.workloads, Ordering::Relaxed);
         Ok(failing)
     }
 
-    async fn count_failing(&self, opened: &IncidentSubject) -> Result<usize, ReadError> {
-        let brake = &self.settings.mass_failure;
+    async fn count_failing(&self, opened: &IncidentSubject, brake: &MassFailure) -> Result<usize, ReadError> {
         let window = SignedDuration::try_from(brake.window).unwrap_or(SignedDuration::from_mins(5));
         let since = self.clock.now().saturating_sub(window).unwrap_or(Timestamp::MIN);
         let filter = subjects::cluster_facts_of_type(&self.rules.cluster, "anomaly_detected");

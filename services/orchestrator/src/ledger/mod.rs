@@ -7,6 +7,7 @@
 
 pub mod availability;
 pub mod carriers;
+mod configured;
 pub mod observe;
 mod rolled_back;
 pub mod soak;
@@ -17,6 +18,6 @@ mod wakes;
 mod watch;
 
 pub use rolled_back::{HEARS, RolledBack};
-pub use store::{LedgerStore, StoreError};
+pub use store::{LedgerStore, Scope, StoreError};
 pub use view::LedgerView;
 pub use watch::{Terms, WatchError, watch};

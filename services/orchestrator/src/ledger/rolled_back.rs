@@ -11,12 +11,13 @@ use chassis::incidents::Incidents;
 use contracts::{Fact, LedgerFact, v1};
 
 use super::LedgerStore;
+use super::view::rolled_back_from;
 
 /// How long the watch gets to record a version before this does.
 const TRIES: u64 = 4;
 
 /// The events that it hears.
-pub const HEARS: [&str; 2] = ["rollback_started", "anomaly_detected"];
+pub const HEARS: [&str; 2] = ["rollback_started", "current_version_identified"];
 
 /// The handler of [`HEARS`].
 pub struct RolledBack {
@@ -32,14 +33,16 @@ impl Handler for RolledBack {
         let (subject, fact) = delivery.fact()?;
         let started = match fact {
             Fact::RollbackStarted(started) => started,
-            Fact::AnomalyDetected(opened) => return self.store.note_alert(delivery, &opened).await,
+            Fact::CurrentVersionIdentified(identified) => {
+                return self.store.note_alert(&self.incidents, delivery, &identified).await;
+            }
             _ => return Ok(()),
         };
         let view = self.store.load(&subject.workload).await?;
-        let mark =
-            v1::VersionRolledBackFrom { template_hash: started.template_hash.clone(), incident: subject.incident.to_string() };
+        let id = rolled_back_from(&started).to_owned();
+        let mark = v1::VersionRolledBackFrom { template_hash: id.clone(), incident: subject.incident.to_string() };
         let mut facts: Vec<LedgerFact> = Vec::new();
-        match view.known(&started.template_hash) {
+        match view.known(&id) {
             Some(known) if known.rolled_back_from.as_ref() == Some(&mark.incident) => return Ok(()),
             Some(_) => {}
             None if delivery.deliveries < TRIES => {

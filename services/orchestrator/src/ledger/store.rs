@@ -1,4 +1,4 @@
-//! Ledgers and the pause switch on the bus.
+//! Ledgers and the pause switches on the bus.
 //!
 //! Guarantees: what is read is as new as the leader's; an append expects what was read. Must not: decide what to record.
 
@@ -104,9 +104,9 @@ impl LedgerStore {
         Ok(())
     }
 
-    /// The pause switch's last word and its sequence (0 for none).
-    pub async fn switch(&self, cluster: &str) -> Result<(Option<PauseSwitched>, u64), StoreError> {
-        let Some(stored) = self.bus.last(streams::LEDGER, &subjects::switch_filter(cluster)).await? else {
+    /// A pause switch's last word and its sequence (0 for none).
+    pub async fn switch(&self, scope: &Scope) -> Result<(Option<PauseSwitched>, u64), StoreError> {
+        let Some(stored) = self.bus.last(streams::LEDGER, &scope.filter()).await? else {
             return Ok((None, 0));
         };
         match LedgerFact::decode(stored.event_type(), &stored.data)? {
@@ -115,21 +115,77 @@ impl LedgerStore {
         }
     }
 
-    /// Sets the pause switch; false where it said so already.
-    pub async fn set_switch(&self, cluster: &str, wanted: &PauseSwitched) -> Result<bool, StoreError> {
+    /// What the switches of a cluster and of a namespace of it say together: one that is on, the cluster's first.
+    pub async fn pause(&self, cluster: &str, namespace: &str) -> Result<Option<PauseSwitched>, StoreError> {
+        let (whole, part) = (Scope::cluster(cluster), Scope::namespace(cluster, namespace));
+        let ((whole, _), (part, _)) = futures::try_join!(self.switch(&whole), self.switch(&part))?;
+        let is_on = |switch: &PauseSwitched| switch.paused;
+        Ok(whole.clone().filter(is_on).or_else(|| part.filter(is_on)).or(whole))
+    }
+
+    /// Sets a pause switch; false where it said so already.
+    pub async fn set_switch(&self, scope: &Scope, wanted: &PauseSwitched) -> Result<bool, StoreError> {
+        let wanted = PauseSwitched { namespace: scope.namespace.clone().unwrap_or_default(), ..wanted.clone() };
         loop {
-            let (known, expected) = self.switch(cluster).await?;
-            if known.is_some_and(|known| known.paused == wanted.paused && (known.reason == wanted.reason || !wanted.paused)) {
+            let (known, expected) = self.switch(scope).await?;
+            let known = known.unwrap_or_default();
+            if known.paused == wanted.paused && (known.reason == wanted.reason || !wanted.paused) {
                 return Ok(false);
             }
             let fact = LedgerFact::from(wanted.clone());
-            let event = NewEvent::ledger(self.bus.ids().event(), subjects::switch(cluster, fact.event_type()), &fact);
-            let group = Group { filter: subjects::switch_filter(cluster), expected, events: vec![event] };
+            let event = NewEvent::ledger(self.bus.ids().event(), scope.subject(fact.event_type()), &fact);
+            let group = Group { filter: scope.filter(), expected, events: vec![event] };
             match self.bus.append(vec![group]).await {
                 Ok(_) => return Ok(true),
                 Err(AppendError::Lost) => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+}
+
+/// What a pause switch stops: a whole cluster, or one namespace of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// The cluster.
+    pub cluster: String,
+    /// The namespace; `None` for all of them.
+    pub namespace: Option<String>,
+}
+
+impl Scope {
+    /// A whole cluster.
+    #[must_use]
+    pub fn cluster(cluster: &str) -> Self {
+        Self { cluster: cluster.to_owned(), namespace: None }
+    }
+
+    /// One namespace.
+    #[must_use]
+    pub fn namespace(cluster: &str, namespace: &str) -> Self {
+        Self { cluster: cluster.to_owned(), namespace: Some(namespace.to_owned()) }
+    }
+
+    fn filter(&self) -> String {
+        match &self.namespace {
+            None => subjects::switch_filter(&self.cluster),
+            Some(namespace) => subjects::namespace_switch_filter(&self.cluster, namespace),
+        }
+    }
+
+    fn subject(&self, event_type: &str) -> String {
+        match &self.namespace {
+            None => subjects::switch(&self.cluster, event_type),
+            Some(namespace) => subjects::namespace_switch(&self.cluster, namespace, event_type),
+        }
+    }
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            None => write!(f, "cluster {}", self.cluster),
+            Some(namespace) => write!(f, "namespace {namespace} of cluster {}", self.cluster),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Notes on the ledger that an alert opened an incident while a version ran.
 //!
-//! Guarantees: noted once an incident, also when messages come twice; an alert that says it is about another version is not noted of this
-//! one. Must not: judge the version: an alert may have other causes, and only begins its soak anew.
+//! Guarantees: noted once an incident, also when messages come twice, and of the version that the incident found running, whatever runs by
+//! the time this is heard; an alert that says it is about another version is not noted of this one. Must not: judge the version: an alert may
+//! have other causes, and only begins its soak anew.
 
 use chassis::bus::{Delivery, HandleError};
-use contracts::v1::{AnomalyDetected, VersionTroubled};
+use chassis::incidents::Incidents;
+use contracts::v1::{CurrentVersionIdentified, VersionTroubled};
+use lastgood_core::configuration::id_of;
 
 use super::LedgerStore;
 use crate::decision::ABOUT;
@@ -13,20 +16,29 @@ use crate::decision::ABOUT;
 const NAMELESS: &str = "an alert without a name";
 
 impl LedgerStore {
-    /// Notes it of the version that the ledger holds for current.
-    pub(super) async fn note_alert(&self, delivery: &Delivery, opened: &AnomalyDetected) -> Result<(), HandleError> {
+    /// Notes it of the version that the incident identified.
+    pub(super) async fn note_alert(
+        &self,
+        incidents: &Incidents,
+        delivery: &Delivery,
+        identified: &CurrentVersionIdentified,
+    ) -> Result<(), HandleError> {
         let (subject, _) = delivery.incident()?;
-        let Some(trigger) = &opened.trigger else { return Ok(()) };
+        let Some(version) = &identified.version else { return Ok(()) };
         let view = self.load(&subject.workload).await?;
-        let Some(hash) = view.current_hash().cloned() else { return Ok(()) };
-        let Some(known) = view.known(&hash) else { return Ok(()) };
         let incident = subject.incident.to_string();
-        let about_another = trigger.labels.get(ABOUT).is_some_and(|about| *about != hash);
-        if about_another || known.troubles.iter().any(|trouble| trouble.incident == incident) {
+        let Some(known) = view.known(id_of(version)) else { return Ok(()) };
+        if known.troubles.iter().any(|trouble| trouble.incident == incident) {
             return Ok(());
         }
-        let detail = if trigger.alert_name.is_empty() { NAMELESS } else { &trigger.alert_name }.to_owned();
-        let fact = VersionTroubled { template_hash: hash, kind: "alert".to_owned(), detail, incident };
+        let loaded = incidents.load(&subject, Some(delivery.sequence())).await?;
+        let Some(trigger) = loaded.incident.opened.map(|opened| opened.trigger) else { return Ok(()) };
+        if trigger.labels.get(ABOUT).is_some_and(|about| *about != version.template_hash) {
+            return Ok(());
+        }
+        let detail = if trigger.alert_name.is_empty() { NAMELESS.to_owned() } else { trigger.alert_name };
+        let template_hash = id_of(version).to_owned();
+        let fact = VersionTroubled { template_hash, kind: "alert".to_owned(), detail, incident };
         self.append(&subject.workload, &view, &[fact.into()]).await?;
         Ok(())
     }

@@ -34,9 +34,9 @@ async fn planned(world: &World, name: &str) -> anyhow::Result<IncidentSubject> {
 }
 
 async fn letters(world: &World, wanted: usize) -> anyhow::Result<Vec<Value>> {
-    let list = DeadLettersCommand::List { consumer: None, output: Output::Json };
+    let list = DeadLettersCommand::List { consumer: None };
     let found = until("the dead letters", DEADLINE, async || {
-        let answer = run(&world.engine.bus, &list).await.map_err(|error| error.to_string())?;
+        let answer = run(&world.engine.bus, &list, Output::Json).await.map_err(|error| error.to_string())?;
         let letters: Vec<Value> = serde_json::from_str(&answer.text).map_err(|error| error.to_string())?;
         if letters.len() >= wanted { Ok(letters) } else { Err(answer.text) }
     });
@@ -90,19 +90,19 @@ async fn replayed(world: &World, about: &IncidentSubject, letter: &Value) -> any
     let sequence = letter["sequence"].as_u64().context("its number")?;
     let settled = letters(world, 1).await?.len();
     let before = world.count(&about.filter()).await?;
-    let replay = DeadLettersCommand::Replay { sequence: Some(sequence), all: false, consumer: None, output: Output::Json };
-    let answer = run(bus, &replay).await?;
+    let replay = DeadLettersCommand::Replay { sequence: Some(sequence), all: false, consumer: None };
+    let answer = run(bus, &replay, Output::Json).await?;
     assert_eq!((answer.code, answer.text), (DONE, json!({"replayed": [sequence], "failed": []}).to_string()));
     let again = letters(world, settled + 1).await?;
     let woken = again.last().context("the letter of the replay")?;
     assert_eq!((&woken["consumer"], &woken["original_sequence"]), (&letter["consumer"], &letter["original_sequence"]));
     assert_eq!(world.count(&about.filter()).await?, before, "nothing is appended");
-    let all = DeadLettersCommand::Replay { sequence: None, all: true, consumer: Some("nobody".into()), output: Output::Text };
-    assert_eq!(run(bus, &all).await?.text, "there is nothing to replay");
-    let show = DeadLettersCommand::Show { sequence, output: Output::Text };
-    assert!(run(bus, &show).await?.text.contains("ffff"));
-    let missing = DeadLettersCommand::Replay { sequence: Some(99_999), all: false, consumer: None, output: Output::Text };
-    assert_eq!(run(bus, &missing).await?.code, NO_SUCH_LETTER);
+    let all = DeadLettersCommand::Replay { sequence: None, all: true, consumer: Some("nobody".into()) };
+    assert_eq!(run(bus, &all, Output::Text).await?.text, "there is nothing to replay");
+    let show = DeadLettersCommand::Show { sequence };
+    assert!(run(bus, &show, Output::Text).await?.text.contains("ffff"));
+    let missing = DeadLettersCommand::Replay { sequence: Some(99_999), all: false, consumer: None };
+    assert_eq!(run(bus, &missing, Output::Text).await?.code, NO_SUCH_LETTER);
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use contracts::v1::PauseSwitched;
 use contracts::{Fact, subjects};
 use futures::StreamExt as _;
 use lastgood_core::incident::Command;
+use orchestrator::ledger::Scope;
 use serde_json::json;
 
 use super::world::{auto, start, still, unsoaked};
@@ -41,12 +42,33 @@ async fn what_speaks_against_it_halts_with_its_reason() -> anyhow::Result<()> {
     }
     let (_, shy, _) = world.incident("shy", "rollback_halted").await?;
     assert!(shy.halted.unwrap().would_do.contains("roll back from"), "what would have been done is said");
-    let pause = |paused| PauseSwitched { paused, who: "test".into(), reason: "migration".into() };
-    assert!(world.engine.store.set_switch("test", &pause(true)).await?);
-    assert!(!world.engine.store.set_switch("test", &pause(true)).await?);
+    let pause = |paused| PauseSwitched { paused, who: "test".into(), reason: "migration".into(), ..PauseSwitched::default() };
+    let cluster = Scope::cluster("test");
+    assert!(world.engine.store.set_switch(&cluster, &pause(true)).await?);
+    assert!(!world.engine.store.set_switch(&cluster, &pause(true)).await?);
     world.fire(vec![world.alert("c", "held")]).await?;
     let (_, held, _) = world.incident("held", "rollback_halted").await?;
     assert_eq!(held.halted.unwrap().reason, "paused");
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_namespace_holds_its_own_workloads_and_no_others() -> anyhow::Result<()> {
+    let world = start(unsoaked()).await?;
+    for name in ["held", "free"] {
+        world.good_then_bad(name, auto()).await?;
+    }
+    let pause = |paused| PauseSwitched { paused, who: "ann".into(), reason: "migration".into(), ..PauseSwitched::default() };
+    let (own, other) = (Scope::namespace("test", &world.namespace), Scope::namespace("test", "elsewhere"));
+    assert!(world.engine.store.set_switch(&own, &pause(true)).await?);
+    assert!(world.engine.store.set_switch(&other, &pause(true)).await?);
+    world.fire(vec![world.alert("a", "held")]).await?;
+    let (_, held, _) = world.incident("held", "rollback_halted").await?;
+    let halted = held.halted.unwrap();
+    assert!(halted.reason == "paused" && halted.detail.contains(&world.namespace), "{}", halted.detail);
+    assert!(world.engine.store.set_switch(&own, &pause(false)).await?, "the other one stays paused");
+    world.fire(vec![world.alert("b", "free")]).await?;
+    world.incident("free", "rollback_planned").await?;
     world.end().await
 }
 

@@ -2,9 +2,13 @@
 
 mod alerts;
 mod archive;
+mod budgets;
+mod configuration;
 mod dead_letters;
 mod decisions;
 mod ledger;
+mod people;
+mod policies;
 mod soak;
 mod storm;
 mod timers;

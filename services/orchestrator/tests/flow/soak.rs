@@ -90,8 +90,8 @@ async fn nothing_proves_itself_while_an_alert_goes_on() -> anyhow::Result<()> {
     assert!(known.soaked.is_none() && known.clean_since.is_none(), "{known:?}");
     let Standing::Unknown(why) = known.standing(SOAK) else { panic!("{known:?}") };
     assert!(why.contains("alert: Bad"), "{why}");
-    world.close("web").await?;
     world.fire(vec![super::world::resolved(world.alert("f1", "web"))]).await?;
+    world.close("web").await?;
     stands(&world, "web", "good").await?;
     world.end().await
 }

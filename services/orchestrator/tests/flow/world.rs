@@ -93,7 +93,8 @@ impl World {
         let (client, engine, stopping) = (self.client.clone(), self.engine.clone(), life.stopping());
         let terms = engine.terms();
         life.spawn("ledger watch", async move {
-            ledger::watch(client, engine.cluster, engine.store, terms, CLUSTER, stopping, || ()).await
+            engine.policies.until_read(&stopping).await;
+            ledger::watch(client, engine.reader(), engine.store, terms, CLUSTER, stopping, || ()).await
         });
     }
 

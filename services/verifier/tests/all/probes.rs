@@ -8,7 +8,7 @@ use axum::response::Redirect;
 use axum::routing::get;
 use contracts::v1::Verdict;
 use tokio::time::Instant;
-use verifier::definitions::{Definition, of_workload};
+use verifier::definitions::{Definition, Own, of_workload};
 use verifier::eyes::NoLook;
 use verifier::runner::smoke_test;
 use verifier::sight::{ServiceSight, Sight};
@@ -33,7 +33,7 @@ fn router() -> Router {
 
 fn definition(kind: &str, body: &str, more: &str) -> Definition {
     let text = format!("- {{name: it, {kind}: {{{body}}}, timeout: 300ms, interval: 20ms, passes: 2, retries: 1{more}}}");
-    of_workload(&[], Some(&text), &workload()).unwrap().remove(0)
+    of_workload(&[], Own::new(Some(&text), ""), &workload()).unwrap().remove(0)
 }
 
 async fn run(definition: &Definition, looks: Vec<Result<Sight, NoLook>>) -> (Verdict, String, u32) {

@@ -13,7 +13,7 @@ use testbed::wait;
 use tokio::time::Instant;
 use verifier::checks::Tools;
 use verifier::config;
-use verifier::definitions::of_workload;
+use verifier::definitions::{Own, of_workload};
 use verifier::runner::smoke_test;
 use verifier::sight::Sight;
 use verifier::watch::AlertWatch;
@@ -83,7 +83,7 @@ async fn a_real_prometheus_is_judged() {
     ];
     for (query, wanted, says) in cases {
         let text = format!("- {{name: it, promql: {{query: '{query}}}, interval: 20ms, passes: 2, retries: 1}}");
-        let definition = of_workload(&[], Some(&text), &workload()).unwrap().remove(0);
+        let definition = of_workload(&[], Own::new(Some(&text), ""), &workload()).unwrap().remove(0);
         let eyes = FakeEyes::new(None, vec![Ok(Sight::default())]);
         let until = Instant::now() + Duration::from_secs(10);
         let finished = smoke_test(&definition, &workload(), &tools, &eyes, until).await.unwrap();

@@ -149,7 +149,12 @@ pub(crate) fn until_traffic_shifted(uid: &str, restored: &str, verify: std::time
         ..v1::RollbackStarted::default()
     };
     vec![
-        Command::Open(v1::AnomalyDetected { trigger: Some(trigger), deadlines: Some(deadlines), workload_uid: uid.into() }),
+        Command::Open(v1::AnomalyDetected {
+            trigger: Some(trigger),
+            deadlines: Some(deadlines),
+            workload_uid: uid.into(),
+            requested: None,
+        }),
         Command::IdentifyCurrent(v1::CurrentVersionIdentified { version: Some(version("bad")), ..Default::default() }),
         Command::FindPrevious(v1::PreviousVersionFound { version: Some(version(restored)), evidence: "seen available".into() }),
         Command::Plan(Box::new(plan)),

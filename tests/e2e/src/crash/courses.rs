@@ -7,10 +7,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use contracts::IncidentSubject;
 use testbed::app::{App, AppOptions};
 use testbed::real_cluster::image;
+use testbed::services::Binaries;
 use testbed::small_play::{Alarm, PATIENCE};
 use testbed::small_world::{SmallWorld, SmallWorldOptions};
 
@@ -71,11 +72,14 @@ pub const COURSES: &[Course] = &[
     course!(failed, &[("ORCHESTRATOR__DEADLINES__ROLLBACK", "8s")], false),
     course!(verification_failed, &[], false),
     course!(superseded, &[], false),
-    course!(unresolved, &[("ORCHESTRATOR__DEADLINES__RESOLVE", "3s")], false),
+    // Longer than a service is away, so that the cluster is tidied up by then in any case.
+    course!(unresolved, &[("ORCHESTRATOR__DEADLINES__RESOLVE", "9s")], false),
     course!(joined, &[], false),
     course!(dismissed, FORGETFUL, false),
     course!(undelivered, &[("NOTIFIER__GIVE_UP_AFTER", "1s")], false),
     course!(resolved_by_prometheus, &[], true),
+    course!(unanswered, &[], false),
+    course!(approved, &[("ORCHESTRATOR__BUDGETS__CLUSTER_CONCURRENT", "5")], false),
 ];
 
 /// The usual application, one pod.
@@ -95,13 +99,36 @@ async fn broken_after(world: &SmallWorld, good: &str) -> Result<(App, Alarm)> {
 
 /// The same of another name, with this good version.
 pub async fn broken_named(world: &SmallWorld, name: &str, good: &str) -> Result<(App, Alarm)> {
-    let app = world.app(name, usual()).await?;
+    broken_as(world, name, usual(), good).await
+}
+
+async fn broken_as(world: &SmallWorld, name: &str, options: AppOptions, good: &str) -> Result<(App, Alarm)> {
+    let app = world.app(name, options).await?;
     app.deploy(good).await?;
     world.proved(&app, 1).await?;
     app.roll_out("v2-failing").await?;
     world.proved(&app, 2).await?;
     let alarm = Alarm::about(&app, "Errors");
     Ok((app, alarm))
+}
+
+/// A person is asked, and says yes by the command line before the grace period is over.
+async fn approved(world: &SmallWorld) -> Result<Left> {
+    let grace = [("lastgood.dev/grace".to_owned(), "5m".to_owned())];
+    let mut options = AppOptions { mode: Some("approve"), ..usual() };
+    options.annotations.extend(grace);
+    let (app, alarm) = broken_as(world, "web", options, "v1").await?;
+    world.raise(&alarm).await?;
+    let incident = world.opens(&app, 0).await?;
+    fact(world, &incident, "on_call_notified").await?;
+    let mut command = tokio::process::Command::new(Binaries::build().await?.path("lastgood")?);
+    command.env_clear().env("LASTGOOD_NATS__URLS", world.bus.url());
+    command.args(["approve", &incident.incident.to_string(), "--who", "ann"]).kill_on_drop(true);
+    let said = tokio::time::timeout(PATIENCE, command.output()).await.context("lastgood approve hangs")??;
+    ensure!(said.status.success(), "lastgood approve: {}", String::from_utf8_lossy(&said.stderr));
+    fact(world, &incident, "old_resources_cleaned").await?;
+    world.resolve(&alarm).await?;
+    left(world, app, incident, vec![alarm]).await
 }
 
 /// Waits for a fact on the incident.
@@ -252,4 +279,17 @@ async fn resolved_by_prometheus(world: &SmallWorld) -> Result<Left> {
     let left = left(world, app, incident, vec![alarm]).await?;
     world.journal.wait_occurrence(&left.alarms[0].fingerprint(), "occurrence_resolved", PATIENCE).await?;
     Ok(left)
+}
+
+/// A person is asked, and does not answer in time; the grace period would have gone on.
+async fn unanswered(world: &SmallWorld) -> Result<Left> {
+    let waits = [("lastgood.dev/approve-within", "3s"), ("lastgood.dev/grace", "10m")];
+    let mut options = AppOptions { mode: Some("approve"), ..usual() };
+    options.annotations.extend(waits.map(|(name, length)| (name.to_owned(), length.to_owned())));
+    let (app, alarm) = broken_as(world, "web", options, "v1").await?;
+    world.raise(&alarm).await?;
+    let incident = world.opens(&app, 0).await?;
+    fact(world, &incident, "rollback_halted").await?;
+    world.acknowledge(&incident).await?;
+    left(world, app, incident, vec![alarm]).await
 }

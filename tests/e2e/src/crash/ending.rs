@@ -99,7 +99,7 @@ fn said(world: &SmallWorld) -> BTreeMap<String, usize> {
         }
     }
     // A look at the cluster records what is there then: what came and went while nobody looked is nobody's to tell.
-    for looked in ["version_observed", "version_available"] {
+    for looked in ["version_observed", "version_available", "version_soaked"] {
         if let Some(looks) = counts.get_mut(looked) {
             *looks = 1;
         }

@@ -199,6 +199,11 @@ impl Book {
             (Some(Mutation::HaltsAfterIntent), Command::Halt { reason, .. }, Err(_)) if state.phase() == Phase::Acting => {
                 Ok(vec![v1::RollbackHalted { reason: reason.code().to_owned(), ..v1::RollbackHalted::default() }.into()])
             }
+            (Some(Mutation::ActsUnapproved), Command::StartAttempt(intent), Err(_))
+                if state.phase() == Phase::AwaitingApproval =>
+            {
+                Ok(vec![intent.clone().into()])
+            }
             (_, _, answer) => answer,
         }
     }
@@ -222,6 +227,7 @@ fn untold(facts: Vec<Fact>) -> Vec<Fact> {
 /// Which phases may follow which: forward only, an outcome is final, and only what was verified is mitigated.
 fn may_follow(before: Phase, after: Phase) -> bool {
     use Phase::{Absent, Acting, Closed, Detected, Ended, Identified, Mitigated, Planned, TargetFound, TargetMissing, Verifying};
+    use Phase::{AwaitingApproval, InGrace};
     if before == after {
         return true;
     }
@@ -229,7 +235,9 @@ fn may_follow(before: Phase, after: Phase) -> bool {
         (Absent, Detected)
         | (Detected, Identified)
         | (Identified, TargetFound | TargetMissing)
-        | (TargetFound, Planned)
+        | (TargetFound, Planned | AwaitingApproval | InGrace)
+        | (AwaitingApproval, Planned | InGrace)
+        | (InGrace, Planned)
         | (Planned, Acting)
         | (Acting, Verifying)
         | (Verifying, Mitigated) => true,
@@ -239,7 +247,7 @@ fn may_follow(before: Phase, after: Phase) -> bool {
         (Acting, Ended(outcome)) => {
             matches!(outcome, v1::Outcome::RollbackFailed | v1::Outcome::Superseded | v1::Outcome::Halted)
         }
-        (Detected | Identified | TargetFound | TargetMissing | Planned, Ended(outcome)) => {
+        (Detected | Identified | TargetFound | TargetMissing | AwaitingApproval | InGrace | Planned, Ended(outcome)) => {
             matches!(outcome, v1::Outcome::Halted | v1::Outcome::Superseded)
         }
         (Ended(decided), Closed(outcome)) => decided == outcome,

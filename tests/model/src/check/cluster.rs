@@ -142,7 +142,7 @@ pub(super) fn changed(there: Workload, person: Person) -> Option<Option<Workload
         Person::Recreates => Some(Some(Workload { uid: there.uid + 1, edits: there.edits + 1, ..fresh() })),
         Person::RecreatesGood => Some(Some(Workload { uid: there.uid + 1, edits: there.edits + 1, version: 1, ..fresh() })),
         Person::Deletes => Some(None),
-        Person::SwitchesOff | Person::Declines | Person::Acknowledges => None,
+        Person::SwitchesOff | Person::Approves | Person::Declines | Person::Acknowledges => None,
     }
 }
 

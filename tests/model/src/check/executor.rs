@@ -27,7 +27,7 @@ impl System {
             return;
         }
         hand.fold = world.log.incidents[usize::from(incident)];
-        hand.at = match duty(&self.book.fold(hand.fold)) {
+        hand.at = match self.duty(&self.book.fold(hand.fold)) {
             Duty::Nothing => return done(world, replica, hand),
             Duty::Rollback => At::LogRead,
             Duty::Finish => At::Finishing,
@@ -42,7 +42,7 @@ impl System {
             At::WorkloadRead => {
                 (hand.fold, hand.moved) = (world.log.incidents[usize::from(hand.incident)], false);
                 let incident = self.book.fold(hand.fold);
-                hand.at = match duty(&incident) {
+                hand.at = match self.duty(&incident) {
                     Duty::Nothing if self.book.is(Mutation::HandsBack) => {
                         world.executors[replica] = None;
                         return Some(());
@@ -90,6 +90,11 @@ impl System {
         }
         world.executors[replica] = Some(hand);
         Some(())
+    }
+
+    fn duty(&self, incident: &Incident) -> Duty {
+        let waits = incident.phase() == Phase::AwaitingApproval;
+        if waits && self.book.is(Mutation::ActsUnapproved) { Duty::Rollback } else { duty(incident) }
     }
 
     fn rule(&self, hand: &Hand, written: bool, late: bool) -> Option<Step> {

@@ -34,6 +34,8 @@ impl System {
                         self.breaks(world, Promise::OneIncident);
                     }
                 }
+                Fact::ApprovalRequested(_) => world.ghost.asked |= 1 << incident,
+                Fact::PersonActed(f) if f.action() == v1::Action::Approve => world.ghost.approved |= 1 << incident,
                 Fact::Superseded(_) => {
                     let edits = world.ghost.edits[index];
                     if world.workload.is_some_and(|there| there.edits == edits) {
@@ -93,6 +95,9 @@ impl System {
         };
         if !state.attempts.iter().any(|attempt| names(&attempt.intent)) {
             self.breaks(world, Promise::IntentFirst);
+        }
+        if world.ghost.asked & !world.ghost.approved & (1 << incident) != 0 {
+            self.breaks(world, Promise::AskedFirst);
         }
         if there.edits != world.ghost.edits[index] {
             self.breaks(world, Promise::NotOverwritten);

@@ -36,6 +36,8 @@ pub enum Mutation {
     HaltsAfterIntent,
     /// The orchestrator opens an incident about a workload that it read before the last rollback. Found by this checker, and mended.
     TrustsOldWorkload,
+    /// The executor, and the core, take a plan that waits for an approval for one that waits for nothing.
+    ActsUnapproved,
     /// A plan names the revision that the ledger remembers instead of the one that runs. Found by this checker, and mended.
     TrustsOldRevision,
 }

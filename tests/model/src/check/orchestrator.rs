@@ -12,6 +12,7 @@ use orchestrator::cluster::{Kind, Object};
 use orchestrator::config::Settings;
 use orchestrator::correlate::Workload as Found;
 use orchestrator::decision::course_commands;
+use orchestrator::effective::{MODE, effective};
 use orchestrator::ledger::LedgerView;
 use orchestrator::occurrences::{Disposition, Known, Meaning, meaning};
 use orchestrator::plan::{Inputs, Step, build, decide_course};
@@ -178,7 +179,12 @@ impl System {
             _ => view.as_ref().clone(),
         };
         let switch = v1::PauseSwitched { paused: world.paused, ..v1::PauseSwitched::default() };
-        let deployment = Object::new(object(workload));
+        let mut deployment = object(workload);
+        if self.scenario.asks {
+            deployment["metadata"]["annotations"][MODE] = "approve".into();
+        }
+        let deployment = Object::new(deployment);
+        let policy = effective(&deployment, &settings);
         let known = view.current_since(&hash_of(workload.version)).is_some();
         let sets: Vec<_> = if known { Vec::new() } else { replica_set(workload).into_iter().collect() };
         let now = hour(incident);
@@ -187,12 +193,15 @@ impl System {
             workload: &deployment,
             sets: &sets,
             ledger: &view,
+            running: &[],
+            rules: (&policy).into(),
             alert_since: now,
             about: None,
+            requested: None,
             switch: Some(&switch),
             failing_workloads: 1,
             last_rollback: last_rollback.map(|(by, _)| hour(by)),
-            settings: &settings,
+            policy: &policy,
             now,
         });
         let planned = match &course.step {

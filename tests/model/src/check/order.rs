@@ -38,6 +38,7 @@ pub(super) enum Order {
     Told(u64),
     Untold(u64),
     Acknowledge,
+    Approve,
     Decline,
 }
 
@@ -83,6 +84,7 @@ pub(super) fn command(state: &Incident, order: Order) -> Command {
         Order::Announce => Command::Announce(v1::Announced { channel: "chat".into(), thread: "1".into() }),
         Order::Told(_) | Order::Untold(_) => answer_to(state, order),
         Order::Acknowledge => act(v1::Action::Acknowledge),
+        Order::Approve => act(v1::Action::Approve),
         Order::Decline => act(v1::Action::Decline),
     }
 }
@@ -111,5 +113,6 @@ fn intent(state: &Incident, attempt: u32, live: Workload) -> v1::RollbackStarted
         workload_generation: i64::from(live.generation),
         template_hash: hash(plan.and_then(|plan| plan.from.as_ref())),
         target_template_hash: hash(plan.and_then(|plan| plan.to.as_ref())),
+        version: plan.and_then(|plan| plan.from.as_ref()).map(|from| from.id.clone()).unwrap_or_default(),
     }
 }

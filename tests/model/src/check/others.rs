@@ -165,6 +165,7 @@ impl System {
                 world.paused = true;
                 true
             }
+            Person::Approves => self.append(world, newest, Order::Approve, false),
             Person::Declines => self.append(world, newest, Order::Decline, false),
             Person::Acknowledges => self.append(world, newest, Order::Acknowledge, false),
             _ => {

@@ -23,6 +23,8 @@ pub enum Person {
     Deletes,
     /// Turns the pause switch on.
     SwitchesOff,
+    /// Approves the incident's plan.
+    Approves,
     /// Declines the incident's plan.
     Declines,
     /// Acknowledges the page.

@@ -63,7 +63,7 @@ impl System {
     fn timer_actions(&self, world: &World, incident: u8, actions: &mut Vec<Action>) {
         let state = self.book.fold(world.log.incidents[usize::from(incident)]);
         let phase = state.phase();
-        if phase == Phase::Planned && state.announced.is_none() {
+        if matches!(phase, Phase::AwaitingApproval | Phase::InGrace | Phase::Planned) && state.announced.is_none() {
             actions.push(Action::ThreadOpens { incident });
         }
         if self.book.is(Mutation::LosesTimers) {
@@ -72,7 +72,7 @@ impl System {
         // Where no clock runs late, only what nobody works on has to end by its timer: the telling; and if that is asked for, the wait for
         // the alert, or for an executor that was stopped.
         let waits = match phase {
-            Phase::Ended(_) => true,
+            Phase::Ended(_) | Phase::AwaitingApproval | Phase::InGrace => true,
             Phase::Mitigated => self.scenario.outlasts && state.status_updated && state.cleaned,
             Phase::Acting => self.scenario.outlasts,
             _ => false,
@@ -145,7 +145,7 @@ impl System {
                 actions.push(Action::AlertRepeats { alert });
             }
             // After the close an end only keeps it from going on, and it may as well not go on: nobody reads the end itself.
-            let over = matches!(phase, Some(Phase::Mitigated | Phase::Ended(_)));
+            let over = matches!(phase, Some(Phase::AwaitingApproval | Phase::Mitigated | Phase::Ended(_)));
             let may_end =
                 over || (self.scenario.start == Start::Shifted && phase.is_some_and(|phase| !matches!(phase, Phase::Closed(_))));
             if may_end && !known.ended {
@@ -165,7 +165,8 @@ impl System {
         let open = world.log.opened.checked_sub(1).map(|newest| self.book.fold(world.log.incidents[usize::from(newest)]));
         match person {
             Person::SwitchesOff => !world.paused && self.workload_is_read(world),
-            Person::Declines => open.is_some_and(|incident| incident.phase() == Phase::Planned),
+            Person::Approves => open.is_some_and(|incident| incident.phase() == Phase::AwaitingApproval),
+            Person::Declines => open.is_some_and(|incident| matches!(incident.phase(), Phase::AwaitingApproval | Phase::Planned)),
             Person::Acknowledges => {
                 open.is_some_and(|incident| matches!(incident.phase(), Phase::Ended(_)) && incident.acknowledged.is_none())
             }

@@ -33,6 +33,8 @@ pub enum Promise {
     SomebodyIsAsked,
     /// S5.
     SentBeforeRecorded,
+    /// The policy's `approve`.
+    AskedFirst,
     /// S5, which no single step can break.
     CanEnd,
     /// S5, likewise.
@@ -40,11 +42,11 @@ pub enum Promise {
 }
 
 /// How many of them one step can break: the first ones.
-pub(super) const BY_A_STEP: usize = 13;
+pub(super) const BY_A_STEP: usize = 14;
 
 impl Promise {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::OneIncident,
         Self::OneActs,
         Self::OneWrite,
@@ -58,6 +60,7 @@ impl Promise {
         Self::NoDataIsNotHealthy,
         Self::SomebodyIsAsked,
         Self::SentBeforeRecorded,
+        Self::AskedFirst,
         Self::CanEnd,
         Self::DoesEnd,
     ];
@@ -79,6 +82,7 @@ impl Promise {
             Self::NoDataIsNotHealthy => "S7: verification never passes without data",
             Self::SomebodyIsAsked => "S5: no incident closes before its notifications were asked for, and told or given up",
             Self::SentBeforeRecorded => "S5: what is recorded as told was sent",
+            Self::AskedFirst => "what a person was to approve is not written before one did",
             Self::CanEnd => "S5: from every state, every incident can still close and every alert get its disposition",
             Self::DoesEnd => "S5: no steps go around for ever, so that every run ends",
         }

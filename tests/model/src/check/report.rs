@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::PoisonError;
 
+use contracts::HaltReason;
 use contracts::v1::Outcome;
 use lastgood_core::incident::{Incident, Phase};
 use stateright::{Checker, HasDiscoveries, Model, Property};
@@ -182,7 +183,7 @@ pub(super) fn properties() -> Vec<Property<System>> {
     }
     let conditions: [Condition; BY_A_STEP] = [
         kept::<0>, kept::<1>, kept::<2>, kept::<3>, kept::<4>, kept::<5>, kept::<6>, kept::<7>, kept::<8>, kept::<9>, kept::<10>,
-        kept::<11>, kept::<12>,
+        kept::<11>, kept::<12>, kept::<13>,
     ];
     let always = Promise::ALL.iter().zip(conditions).map(|(promise, condition)| Property::always(promise.words(), condition));
     always.chain(interesting()).collect()
@@ -190,6 +191,10 @@ pub(super) fn properties() -> Vec<Property<System>> {
 
 fn any(system: &System, world: &World, is: impl Fn(&Incident) -> bool) -> bool {
     world.log.incidents.iter().any(|fold| is(&system.book.fold(*fold)))
+}
+
+fn halted(system: &System, world: &World, reason: HaltReason) -> bool {
+    any(system, world, |incident| incident.halt_reason() == Some(reason))
 }
 
 type Condition = fn(&System, &World) -> bool;
@@ -203,7 +208,7 @@ fn interesting() -> Vec<Property<System>> {
         ("verification failed", |system, world| any(system, world, |i| i.phase() == Phase::Closed(Outcome::VerificationFailed))),
         ("unresolved", |system, world| any(system, world, |i| i.phase() == Phase::Closed(Outcome::Unresolved))),
     ];
-    let others: [(&'static str, Condition); 8] = [
+    let others: [(&'static str, Condition); 10] = [
         ("joined", |system, world| any(system, world, |i| !i.joined.is_empty())),
         ("a second attempt", |system, world| any(system, world, |i| i.attempts.len() > 1)),
         ("taken over", |system, world| {
@@ -216,6 +221,8 @@ fn interesting() -> Vec<Property<System>> {
                 |i: &Incident| i.missing.iter().flat_map(|m| &m.considered).any(|why| why.contains("rolled back from"));
             any(system, world, |i| passed_over(i) && i.phase() == Phase::Closed(Outcome::Halted))
         }),
+        ("nobody approved in time", |system, world| halted(system, world, HaltReason::ApprovalTimedOut)),
+        ("resolved while it waited", |system, world| halted(system, world, HaltReason::ResolvedBeforeAction)),
         ("what is known to break", |_, world| world.ghost.left),
         ("two executors at work", |_, world| world.executors.iter().all(Option::is_some)),
         ("the team lead is called", |system, world| {

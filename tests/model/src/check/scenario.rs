@@ -77,6 +77,8 @@ pub struct Scenario {
     pub swift: bool,
     /// Whether the ledger's watch and marks may lag behind.
     pub ledger_lags: bool,
+    /// Whether a person is asked before a rollback.
+    pub asks: bool,
     /// Whether the pause switch is on from the beginning: what opens is halted by its decision.
     pub paused: bool,
     /// Whether the bad version had proved itself before it went bad.
@@ -104,6 +106,7 @@ impl Scenario {
         telling_waits: false,
         swift: false,
         ledger_lags: false,
+        asks: false,
         paused: false,
         bad_was_good: false,
         leaves: &[],
@@ -123,6 +126,7 @@ impl Scenario {
             Self::ending,
             Self::again,
             Self::stopped,
+            Self::asking,
         ];
         all.map(|scenario| scenario(depth)).into()
     }
@@ -267,6 +271,22 @@ impl Scenario {
             telling_waits: true,
             ledger_lags: true,
             bad_was_good: true,
+            ..Self::BARE
+        }
+    }
+
+    /// A plan that waits for an approval: people who say yes, no, or deploy, its deadline, and the alert's end, in any order.
+    #[must_use]
+    pub fn asking(depth: Depth) -> Self {
+        Self {
+            name: "an approval, two executors and people",
+            start: Start::Planned,
+            executors: 2,
+            crashes: u8::from(depth == Depth::Deep),
+            acts: if depth == Depth::Deep { 3 } else { 2 },
+            person: &[Person::Approves, Person::Declines, Person::FixesForward],
+            asks: true,
+            telling_waits: true,
             ..Self::BARE
         }
     }

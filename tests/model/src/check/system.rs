@@ -7,6 +7,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
+use contracts::v1::Action as Act;
 use contracts::{DeadlineKind, Fact};
 use lastgood_core::incident::Incident;
 use orchestrator::ledger::LedgerView;
@@ -22,6 +23,9 @@ use super::report;
 use super::scenario::Scenario;
 use super::start::to_the_end;
 use super::world::{Case, Wake, World};
+
+/// Deadlines after which an executor may have something to do.
+const WAKING: [DeadlineKind; 3] = [DeadlineKind::Announce, DeadlineKind::Approve, DeadlineKind::Grace];
 
 /// One scenario, with the product's decisions.
 pub(super) struct System {
@@ -78,9 +82,11 @@ impl System {
                 Fact::RollbackPlanned(_) => world.wakes[index].add(Wake::Planned),
                 Fact::Announced(_) => world.wakes[index].add(Wake::Announced),
                 Fact::VerificationPassed(_) => world.wakes[index].add(Wake::Passed),
-                Fact::DeadlinePassed(f) if f.deadline == DeadlineKind::Announce.code() => {
+                Fact::DeadlinePassed(f) if WAKING.iter().any(|kind| f.deadline == kind.code()) => {
                     world.wakes[index].add(Wake::DeadlinePassed);
                 }
+                // What else a person may do leaves the executor nothing to do.
+                Fact::PersonActed(f) if f.action() == Act::Approve => world.wakes[index].add(Wake::PersonActed),
                 _ => {}
             }
         }

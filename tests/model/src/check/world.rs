@@ -71,10 +71,11 @@ pub(super) enum Wake {
     Announced = 2,
     DeadlinePassed = 4,
     Passed = 8,
+    PersonActed = 16,
 }
 
 impl Wake {
-    pub(super) const ALL: [Self; 4] = [Self::Planned, Self::Announced, Self::DeadlinePassed, Self::Passed];
+    pub(super) const ALL: [Self; 5] = [Self::Planned, Self::Announced, Self::DeadlinePassed, Self::Passed, Self::PersonActed];
 }
 
 impl Wakes {
@@ -172,6 +173,10 @@ pub(super) struct Ghost {
     pub(super) writes: [u8; INCIDENTS],
     /// A person's edits at the moment that each incident's plan was made from.
     pub(super) edits: [u8; INCIDENTS],
+    /// Incidents whose plans a person was asked to approve, as bits.
+    pub(super) asked: u8,
+    /// Those that one did approve.
+    pub(super) approved: u8,
     /// Versions that an intent has named as bad, as bits.
     pub(super) rolled_back_from: u8,
     /// Notifications that went out (their keys).

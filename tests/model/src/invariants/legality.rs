@@ -3,8 +3,10 @@
 //! Each fact that a command makes is decided again on the fold of all facts before it; what follows from it has to follow on the log.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
-use contracts::v1::Audience;
+use contracts::time::{duration_from_proto, duration_to_proto};
+use contracts::v1::{self, Audience};
 use contracts::{DeadlineKind, Fact, FailureReason, HaltReason, IncidentId};
 use jiff::Timestamp;
 use lastgood_core::incident::{Command, Incident, Recorded, Refusal, decide, evolve};
@@ -125,6 +127,9 @@ fn command(fact: &Fact) -> Option<Command> {
         Fact::CurrentVersionIdentified(f) => Command::IdentifyCurrent(f),
         Fact::PreviousVersionFound(f) => Command::FindPrevious(f),
         Fact::PreviousVersionMissing(f) => Command::MissPrevious(f),
+        // What follows it in the same append is judged by what it is, not by what it says.
+        Fact::ApprovalRequested(f) => Command::PlanToApprove(any_plan(None), f),
+        Fact::GraceBegun(f) => Command::Plan(any_plan(duration_from_proto(f.grace.as_ref()))),
         Fact::RollbackPlanned(f) => Command::Plan(Box::new(f.plan.unwrap_or_default())),
         Fact::RollbackHalted(f) => {
             Command::Halt { reason: HaltReason::parse(&f.reason)?, detail: f.detail, would_do: f.would_do }
@@ -155,6 +160,13 @@ fn command(fact: &Fact) -> Option<Command> {
         Fact::PersonActed(f) => Command::PersonAct(f),
         Fact::NotificationRequested(_) | Fact::Mitigated(_) | Fact::IncidentClosed(_) => return None,
     })
+}
+
+fn any_plan(grace: Option<Duration>) -> Box<v1::Plan> {
+    let grace = grace.map(duration_to_proto);
+    let version = |hash: &str| Some(v1::Version { template_hash: hash.to_owned(), ..v1::Version::default() });
+    let not_after = Some(contracts::time::to_proto(Timestamp::MAX));
+    Box::new(v1::Plan { from: version("from"), to: version("to"), not_after, grace, ..v1::Plan::default() })
 }
 
 #[cfg(test)]

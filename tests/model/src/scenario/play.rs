@@ -9,7 +9,7 @@ use chassis::Bus;
 use chassis::clock::{Clock, Ids};
 use contracts::v1::PauseSwitched;
 use orchestrator::dead_letters::command::{DeadLettersCommand, Output};
-use orchestrator::ledger::LedgerStore;
+use orchestrator::ledger::{LedgerStore, Scope};
 use orchestrator::{dead_letters, pause};
 use serde_json::json;
 use std::sync::Arc;
@@ -109,8 +109,8 @@ pub async fn replay(world: &Shared) -> Result<usize, String> {
         return Ok(0);
     }
     world.record(What::Replayed(letters.iter().map(|entry| (entry.letter.stream.clone(), entry.letter.sequence)).collect()));
-    let all = DeadLettersCommand::Replay { sequence: None, all: true, consumer: None, output: Output::Text };
-    let answer = dead_letters::command::run(&bus, &all).await.map_err(|error| error.to_string())?;
+    let all = DeadLettersCommand::Replay { sequence: None, all: true, consumer: None };
+    let answer = dead_letters::command::run(&bus, &all, Output::Text).await.map_err(|error| error.to_string())?;
     if answer.code == dead_letters::command::DONE { Ok(letters.len()) } else { Err(answer.text) }
 }
 
@@ -133,8 +133,9 @@ fn switch(world: &Shared, paused: bool) {
     let world = Arc::clone(world);
     tokio::spawn(async move {
         let Some(bus) = laptop(&world, "switch").await else { return };
-        let wanted = PauseSwitched { paused, who: "ann".to_owned(), reason: "a drill".to_owned() };
-        while pause::switch(&LedgerStore::new(bus.clone()), CLUSTER, &wanted).await.is_err() {
+        let (who, reason) = ("ann".to_owned(), "a drill".to_owned());
+        let wanted = PauseSwitched { paused, who, reason, ..PauseSwitched::default() };
+        while pause::switch(&LedgerStore::new(bus.clone()), &Scope::cluster(CLUSTER), &wanted).await.is_err() {
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
     });

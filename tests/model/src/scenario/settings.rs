@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use orchestrator::config::{Archive, Deadlines, MassFailure, Settings};
+use orchestrator::config::{Archive, Budgets, Deadlines, MassFailure, Settings};
 
 /// `ingest`.
 #[must_use]
@@ -27,6 +27,7 @@ pub fn orchestrator() -> Settings {
         // The stories begin with versions that have proved themselves.
         soak: Duration::ZERO,
         keep_versions: 20,
+        policies_file: None,
         cooldown: minute,
         mass_failure: MassFailure { window: 3 * minute, ..MassFailure::default() },
         archive: Archive {
@@ -37,6 +38,7 @@ pub fn orchestrator() -> Settings {
             volume: 4_000,
             ..Archive::default()
         },
+        budgets: Budgets::default(),
         deadlines: Deadlines {
             decide: Duration::from_secs(30),
             announce: Duration::from_secs(3),

@@ -12,6 +12,7 @@ use notifier::channels::{Channel, Chat, Notice, Receipt, SendError, ThreadRef};
 use notifier::story::Request;
 use notifier::templates::ChatMessage;
 use notifier::templates::alarm::Alarm;
+use notifier::templates::bulletin::Bulletin;
 use tokio::time::Instant;
 
 use super::Shared;
@@ -111,6 +112,11 @@ impl Provider {
 }
 
 impl Provider {
+    async fn inform(&self, bulletin: &Bulletin) -> Result<(), SendError> {
+        let note = format!("told over {}: {bulletin:?}", self.name);
+        self.call("inform", |_| self.world.note(note)).await
+    }
+
     async fn alarm(&self, alarm: &Alarm) -> Result<(), SendError> {
         let note = format!("alarm over {}: {alarm:?}", self.name);
         self.call("alarm", |_| self.world.note(note)).await
@@ -145,6 +151,10 @@ impl Channel for Pager {
 
     async fn alarm(&self, alarm: &Alarm) -> Result<(), SendError> {
         self.0.alarm(alarm).await
+    }
+
+    async fn inform(&self, bulletin: &Bulletin, _receiver: usize) -> Result<(), SendError> {
+        self.0.inform(bulletin).await
     }
 
     async fn resolve(&self, _audience: Audience, dedup_key: &str) -> Result<(), SendError> {
@@ -183,6 +193,10 @@ impl Channel for ChatRoom {
 
     async fn alarm(&self, alarm: &Alarm) -> Result<(), SendError> {
         self.0.alarm(alarm).await
+    }
+
+    async fn inform(&self, bulletin: &Bulletin, _receiver: usize) -> Result<(), SendError> {
+        self.0.inform(bulletin).await
     }
 
     fn chat(&self) -> Option<&dyn Chat> {
@@ -229,6 +243,10 @@ impl Channel for Receiver {
 
     async fn alarm(&self, alarm: &Alarm) -> Result<(), SendError> {
         self.0.alarm(alarm).await
+    }
+
+    async fn inform(&self, bulletin: &Bulletin, _receiver: usize) -> Result<(), SendError> {
+        self.0.inform(bulletin).await
     }
 
     fn copies(&self, _request: &Request) -> usize {

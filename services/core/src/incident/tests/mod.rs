@@ -1,7 +1,8 @@
-//! The state machine: `arrows` has each arrow of the workflow, `properties` any sequence of commands.
+//! The state machine: `arrows` has each arrow of the workflow, `waiting` those of plans that wait, `properties` any sequence of commands.
 
 mod arrows;
 mod properties;
+mod waiting;
 
 use super::*;
 use contracts::v1::{self, Action, Audience, Outcome, Urgency, Verdict};
@@ -50,7 +51,7 @@ fn version(hash: &str) -> v1::Version {
 }
 
 fn open() -> Command {
-    Command::Open(v1::AnomalyDetected { trigger: Some(occurrence("trigger")), deadlines: None, workload_uid: "uid".into() })
+    Command::Open(v1::AnomalyDetected { trigger: Some(occurrence("trigger")), workload_uid: "uid".into(), ..Default::default() })
 }
 
 fn plan() -> Command {
@@ -70,6 +71,7 @@ fn start(attempt: u32) -> Command {
         workload_generation: i64::from(attempt),
         template_hash: "bad".into(),
         target_template_hash: "good".into(),
+        ..v1::RollbackStarted::default()
     })
 }
 

@@ -1,8 +1,16 @@
 //! What holds after any sequence of commands.
 
+use contracts::v1::OnTimeout;
 use proptest::prelude::*;
 
+use super::waiting::asking;
 use super::*;
+
+fn in_grace() -> Command {
+    let Command::Plan(plan) = plan() else { unreachable!() };
+    let grace = Some(contracts::time::duration_to_proto(std::time::Duration::from_mins(5)));
+    Command::Plan(Box::new(v1::Plan { grace, ..*plan }))
+}
 
 fn any_command() -> impl Strategy<Value = Command> {
     let reason = prop_oneof![
@@ -12,6 +20,9 @@ fn any_command() -> impl Strategy<Value = Command> {
         Just("failed.pods_not_ready"),
         Just("verification_failed.smoke_tests_failed"),
         Just("unacknowledged"),
+        Just("approval"),
+        Just("halted.approval_timed_out"),
+        Just("halted.resolved_before_action"),
     ];
     let audience = prop_oneof![Just(Audience::OnCall), Just(Audience::TeamLead)];
     let commands: Vec<Command> = to_mitigated()
@@ -34,6 +45,11 @@ fn any_command() -> impl Strategy<Value = Command> {
             Command::Announce(v1::Announced::default()),
             acknowledge(),
             Command::PersonAct(v1::PersonActed { action: Action::Decline.into(), ..Default::default() }),
+            Command::PersonAct(v1::PersonActed { action: Action::Approve.into(), ..Default::default() }),
+            asking(300, OnTimeout::Halt, 0),
+            asking(300, OnTimeout::Proceed, 0),
+            asking(300, OnTimeout::Proceed, 400),
+            in_grace(),
         ])
         .chain(DeadlineKind::ALL.iter().copied().map(Command::PassDeadline))
         .collect();
@@ -55,6 +71,18 @@ fn legal(case: &Case) -> Result<(), TestCaseError> {
     if count("rollback_started") > 0 {
         prop_assert!(count("rollback_planned") == 1, "acted without a plan");
     }
+    let at = |event_type| case.log.iter().position(|fact| fact.event_type() == event_type);
+    let passed = |kind: DeadlineKind| {
+        case.log.iter().position(|fact| matches!(fact, Fact::DeadlinePassed(f) if f.deadline == kind.code()))
+    };
+    let approved = case.log.iter().position(|fact| matches!(fact, Fact::PersonActed(f) if f.action() == Action::Approve));
+    if let Some(begun) = at("rollback_started") {
+        let by = |position: Option<usize>| position.is_some_and(|position| position < begun);
+        let answered = by(approved) || by(passed(DeadlineKind::Approve));
+        prop_assert!(at("approval_requested").is_none() || answered, "begun, and nobody had said yes");
+        let waited = by(passed(DeadlineKind::Grace)) || by(approved);
+        prop_assert!(at("grace_begun").is_none() || waited, "begun within the grace period");
+    }
     if count("mitigated") > 0 {
         prop_assert!(count("verification_passed") == 1 && count("traffic_shifted") == 1);
     }
@@ -68,9 +96,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_sequence_of_commands_leads_to_a_legal_state_and_can_end(commands in proptest::collection::vec((any_command(), 0..400_i64), 0..40)) {
+    fn any_sequence_of_commands_leads_to_a_legal_state_and_can_end(
+        ahead in 1..4_usize,
+        commands in proptest::collection::vec((any_command(), 0..400_i64), 0..40),
+    ) {
         let mut case = Case::default();
-        for (command, seconds) in std::iter::once(&(open(), 0)).chain(&commands) {
+        let begun: Vec<_> = to_planned().into_iter().take(ahead).map(|command| (command, 0)).collect();
+        for (command, seconds) in begun.iter().chain(&commands) {
             case = case.later(*seconds);
             let before = case.state.ending();
             if case.run(command).is_ok() {

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use contracts::LedgerFact;
+use lastgood_core::configuration::{Kind as Held, Read, Reference, recorded as record};
+use lastgood_core::policy::{Effective, RestoreConfigMaps};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::Settings;
+use crate::effective::{APPROVE_WITHIN, GRACE, MODE, effective};
 
 fn at(minute: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + 60 * minute).unwrap()
@@ -29,6 +33,9 @@ struct Case {
     last_rollback: Option<Timestamp>,
     alert_since: Timestamp,
     about: Option<String>,
+    running: Vec<Seen>,
+    rules: Rules,
+    requested: Option<v1::RollbackRequested>,
 }
 
 fn observed(image: &str) -> LedgerFact {
@@ -62,7 +69,7 @@ fn set(image: &str, revision: i64) -> Carrier {
 fn good() -> Case {
     Case {
         kind: Kind::Deployment,
-        workload: json!({"metadata": {"name": "web", "uid": "u", "generation": 7, "annotations": {brakes::MODE: "auto"}},
+        workload: json!({"metadata": {"name": "web", "uid": "u", "generation": 7, "annotations": {MODE: "auto"}},
             "spec": {"template": template("web:v2")}}),
         ledger: ledger(&[observed("web:v1"), available("web:v1"), observed("web:v2")]),
         sets: Vec::new(),
@@ -71,23 +78,34 @@ fn good() -> Case {
         last_rollback: None,
         alert_since: at(5),
         about: Some(hash("web:v2")),
+        running: Vec::new(),
+        rules: Rules::from(&Effective::default()),
+        requested: None,
     }
 }
 
 fn course(case: &Case) -> Course {
     let settings = Settings { soak: std::time::Duration::ZERO, ..Settings::default() };
     let workload = Object::new(case.workload.clone());
+    course_by(case, &effective(&workload, &settings))
+}
+
+fn course_by(case: &Case, policy: &Effective) -> Course {
+    let workload = Object::new(case.workload.clone());
     decide_course(&Inputs {
         kind: case.kind,
         workload: &workload,
         sets: &case.sets,
         ledger: &case.ledger,
+        running: &case.running,
+        rules: case.rules,
         alert_since: case.alert_since,
         about: case.about.as_deref(),
+        requested: case.requested.as_ref(),
         switch: case.switch.as_ref(),
         failing_workloads: case.failing,
         last_rollback: case.last_rollback,
-        settings: &settings,
+        policy,
         now: at(6),
     })
 }
@@ -132,6 +150,93 @@ fn each_refusal_has_its_reason() {
 }
 
 #[test]
+fn what_a_plan_waits_for_is_what_the_policy_asks() {
+    let mut case = good();
+    assert_eq!(course(&case).waits, Waits::default());
+    case.workload["metadata"]["annotations"] = json!({MODE: "approve", APPROVE_WITHIN: "5m", GRACE: "30s"});
+    assert_eq!(word(&case), "roll to web:v1");
+    let approval = Some((Duration::from_mins(5), ApprovalTimeout::Halt));
+    assert_eq!(course(&case).waits, Waits { approval, grace: Some(Duration::from_secs(30)) });
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the case has it")]
+fn asked(image: &str) -> Option<v1::RollbackRequested> {
+    let to_template_hash = if image.is_empty() { String::new() } else { hash(image) };
+    Some(v1::RollbackRequested { to_template_hash, who: "ann".into(), reason: "it is slow".into() })
+}
+
+#[test]
+fn what_a_person_asks_for_is_done_where_it_can_be() {
+    // Nothing that keeps lastgood from acting by itself keeps a person from it; and no policy makes it wait.
+    let annotations = json!({MODE: "observe", GRACE: "1h"});
+    let mut case = Case { requested: asked(""), failing: 99, last_rollback: Some(at(5)), alert_since: at(900), ..good() };
+    case.workload["metadata"]["annotations"] = annotations;
+    assert_eq!(word(&case), "roll to web:v1");
+    assert_eq!(course(&case).waits, Waits::default());
+    let bad = v1::VersionRolledBackFrom { template_hash: hash("web:v1"), incident: "inc_1".into() };
+    case.ledger = case.ledger.with(4, at(0), &bad.into());
+    assert_eq!(word(&case), "missing", "no good version is left");
+    case.requested = asked("web:v1");
+    let Step::Roll(target) = course(&case).step else { panic!("a person says so") };
+    assert!(target.evidence.contains("ann") && target.evidence.contains("it is bad"), "{}", target.evidence);
+}
+
+#[test]
+fn what_a_person_asks_for_and_can_not_be_done_is_refused() {
+    let changes: BTreeMap<&str, Change> = BTreeMap::from([
+        ("unsupported_kind", (|c| c.kind = Kind::ReplicaSet) as Change),
+        ("managed_elsewhere", |c| c.workload["metadata"]["labels"] = json!({"kustomize.toolkit.fluxcd.io/name": "shop"})),
+        ("rollout_paused", |c| c.workload["spec"]["paused"] = json!(true)),
+        ("missing", |c| c.requested = asked("web:v2")),
+        ("paused, else web:v1", |c| c.switch = Some(v1::PauseSwitched { paused: true, ..v1::PauseSwitched::default() })),
+    ]);
+    for (expected, change) in changes {
+        let mut case = Case { requested: asked("web:v1"), ..good() };
+        change(&mut case);
+        assert_eq!(word(&case), expected);
+    }
+    let unknown = Case { requested: asked("web:v9"), ..good() };
+    let Step::Missing(considered) = course(&unknown).step else { panic!("nobody recorded it") };
+    assert!(considered[0].contains("is recorded"), "{considered:?}");
+}
+
+#[test]
+fn a_freeze_window_holds_what_would_be_done() {
+    let mut policy = effective(&Object::new(good().workload), &Settings { soak: Duration::ZERO, ..Settings::default() });
+    policy.frozen = Some("weekend, until Monday".to_owned());
+    let Step::Hold(target, reason, detail) = course_by(&good(), &policy).step else { panic!("not held") };
+    assert_eq!((reason, detail.as_str()), (HaltReason::Frozen, "weekend, until Monday"));
+    assert_eq!(target.version.images[0].image, "web:v1");
+}
+
+fn marked(image: &str) -> LedgerFact {
+    let mut template = template(image);
+    template["metadata"] = json!({"annotations": {"lastgood.dev/irreversible": "migrated orders"}});
+    let version = v1::Version { template_hash: format!("marked {image}"), ..v1::Version::default() };
+    let template_json = template.to_string().into_bytes();
+    v1::VersionObserved { version: Some(version), template_json, ..v1::VersionObserved::default() }.into()
+}
+
+#[test]
+fn nothing_is_restored_behind_a_version_without_a_way_back() {
+    let mut case = good();
+    case.workload["metadata"]["annotations"]["lastgood.dev/irreversible"] = json!("migrated orders");
+    assert_eq!(word(&case), "irreversible, else web:v1", "the version that runs, by its workload");
+    case.workload["metadata"]["annotations"]["lastgood.dev/irreversible"] = json!("false");
+    assert_eq!(word(&case), "roll to web:v1");
+    let (v1, v2) = ([observed("web:v1"), available("web:v1")], observed("web:v2"));
+    case.ledger = ledger(&[v1.as_slice(), &[marked("web:v1b"), v2.clone()]].concat());
+    assert_eq!(word(&case), "irreversible, else web:v1", "one between the two");
+    case.ledger = ledger(&[[marked("web:v0")].as_slice(), &v1, &[v2]].concat());
+    assert_eq!(word(&case), "roll to web:v1", "an older one is no obstacle");
+    let mut template = template("web:v1b");
+    template["metadata"] = json!({"annotations": {"lastgood.dev/irreversible": ""}});
+    let between = Carrier { hash: template::hash(&template), template, ..set("web:v1b", 2) };
+    case.sets = vec![set("web:v1", 1), between, set("web:v2", 3)];
+    assert_eq!(word(&case), "irreversible, else web:v1", "one that only the cluster knows");
+}
+
+#[test]
 fn an_alert_about_another_version_says_nothing_of_this_one() {
     let case = Case { about: Some(hash("web:v1")), ..good() };
     assert_eq!(word(&case), "no_recent_change");
@@ -156,7 +261,7 @@ fn a_version_that_was_rolled_back_from_is_no_target() {
     let bad = v1::VersionRolledBackFrom { template_hash: hash("web:v1"), incident: "inc_1".into() };
     case.ledger = case.ledger.with(4, at(0), &bad.into());
     assert_eq!(word(&case), "missing");
-    case.workload["metadata"]["annotations"][brakes::ALLOW_UNKNOWN] = json!("true");
+    case.workload["metadata"]["annotations"][ALLOW_UNKNOWN] = json!("true");
     case.sets = vec![set("web:v1", 1), set("web:v2", 2)];
     assert_eq!(word(&case), "missing", "not even for a workload that takes unknown ones");
 }
@@ -167,7 +272,7 @@ fn an_unknown_version_is_restored_only_where_it_is_allowed() {
     case.ledger = LedgerView::default();
     case.sets = vec![set("web:v0", 1), set("web:v1", 2), set("web:v2", 3)];
     assert_eq!(word(&case), "missing");
-    case.workload["metadata"]["annotations"][brakes::ALLOW_UNKNOWN] = json!("true");
+    case.workload["metadata"]["annotations"][ALLOW_UNKNOWN] = json!("true");
     assert_eq!(word(&case), "roll to web:v1");
 }
 
@@ -234,4 +339,57 @@ fn when_a_controller_revision_came_back_only_the_ledger_tells() {
     assert_eq!(word(&case), "no_recent_change");
     case.kind = Kind::Deployment;
     assert_eq!(word(&case), "roll to web:v1", "a ReplicaSet's creation stands in where its rollout tells no time");
+}
+
+/// What a template that refers to the ConfigMap `web` was seen with.
+fn seen(mode: &str) -> Seen {
+    let reference = Reference { kind: Held::ConfigMap, name: "web".into(), optional: false, at_start: false };
+    let object = Object::new(json!({"data": {"mode": mode}}));
+    let recorded = record(&reference, Read::Object(object.json()), None);
+    Seen { reference, recorded, written_at: Some(at(4)), object: Some(object) }
+}
+
+/// The same template with an edited ConfigMap; `with` is whether the ledger has seen that.
+fn edited(with: bool) -> Case {
+    let observed = |mode: &str| {
+        let configuration = vec![seen(mode).recorded];
+        let template = template("web:v2");
+        let id = version_id(&template, &configuration);
+        let images = template::images(&template);
+        let version =
+            v1::Version { template_hash: hash("web:v2"), id: id.clone(), configuration, images, ..v1::Version::default() };
+        let template_json = template.to_string().into_bytes();
+        let observed = v1::VersionObserved { version: Some(version), template_json, ..v1::VersionObserved::default() };
+        let available = v1::VersionAvailable { template_hash: id, replicas: 2, restarts: 0 };
+        [LedgerFact::from(observed), available.into()]
+    };
+    let mut facts = observed("old").to_vec();
+    if with {
+        facts.extend(observed("new"));
+    }
+    Case { ledger: ledger(&facts), running: vec![seen("new")], ..good() }
+}
+
+#[test]
+fn an_edited_config_map_is_what_changed_last() {
+    let course = course(&edited(true));
+    let Step::Roll(target) = course.step else { panic!("{:?}", course.step) };
+    let current = course.current.version.unwrap();
+    assert_eq!(target.version.template_hash, current.template_hash);
+    assert_ne!(target.version.id, current.id);
+    assert_eq!(target.version.configuration[0].fingerprint, seen("old").recorded.fingerprint);
+}
+
+#[test]
+fn an_edit_that_the_ledger_has_not_seen_yet_happened_when_it_was_written() {
+    let found = course(&edited(false)).current;
+    assert_eq!(contracts::time::from_proto(found.changed_at.as_ref()), Some(at(4)));
+    assert_eq!(word(&edited(false)), "roll to web:v2");
+}
+
+#[test]
+fn what_does_not_come_back_is_no_reason_to_write_the_same_again() {
+    let rules = Rules { config_maps: RestoreConfigMaps::Never, secrets: false, keep: true };
+    let Step::Missing(considered) = course(&Case { rules, ..edited(true) }).step else { panic!() };
+    assert!(considered[0].contains(SAME_TEMPLATE), "{considered:?}");
 }

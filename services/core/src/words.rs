@@ -1,12 +1,28 @@
-//! One line for each fact that people want to see, and one word for the phase it brings the incident into.
+//! What facts say to people, for whoever tells of an incident (chat, pages, the command line): one line for each fact that people want to see,
+//! one word for the phase it brings the incident into, and the names of things.
 //!
-//! Guarantees: pure; the text is unescaped (templates escape). Must not: know of channels.
+//! Guarantees: pure; the text is unescaped (who shows it escapes it for where it is shown). Must not: know of channels or terminals.
+
+use std::time::Duration;
 
 use contracts::Fact;
 use contracts::codes::outcome_name;
+use contracts::time::duration_from_proto;
 use contracts::v1::{self, Action, Audience, Outcome, Verdict};
+use jiff::SignedDuration;
 
-use crate::story::{Mark, images};
+use crate::text;
+
+/// How a step of the workflow ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// As it should.
+    Done,
+    /// Not as it should.
+    Failed,
+    /// Nothing to be proud or ashamed of: a note.
+    Note,
+}
 
 /// How the fact shows in the list of steps; `None` for those that would only be noise there.
 #[must_use]
@@ -16,6 +32,9 @@ pub fn step(fact: &Fact) -> Option<(Mark, String)> {
 
 fn progress(fact: &Fact) -> Option<(Mark, String)> {
     let text = match fact {
+        Fact::AnomalyDetected(v1::AnomalyDetected { requested: Some(requested), .. }) => {
+            format!("{} asked for a rollback: {}", requested.who, requested.reason)
+        }
         Fact::AnomalyDetected(fact) => {
             format!("Detected: {}", fact.trigger.as_ref().map_or("an anomaly", |trigger| &trigger.alert_name))
         }
@@ -68,9 +87,19 @@ fn people(fact: &Fact) -> Option<(Mark, String)> {
         Fact::Escalated(fact) => format!("Escalated to the team lead over {} ({})", fact.channel, words(&fact.reason)),
         Fact::AlertJoined(fact) => format!("{} more alert(s) of this workload", fact.occurrences.len()),
         Fact::PersonActed(fact) => person(fact),
+        Fact::ApprovalRequested(fact) => {
+            format!("Waiting for a person's approval, {}", for_so_long(duration_from_proto(fact.within.as_ref())))
+        }
+        Fact::GraceBegun(fact) => {
+            format!("Waiting {}: the alert may resolve by itself", for_so_long(duration_from_proto(fact.grace.as_ref())))
+        }
         _ => return None,
     };
     Some((Mark::Note, text))
+}
+
+fn for_so_long(length: Option<Duration>) -> String {
+    format!("for {}", text::length(SignedDuration::try_from(length.unwrap_or_default()).unwrap_or(SignedDuration::MAX)))
 }
 
 fn person(fact: &v1::PersonActed) -> String {
@@ -125,4 +154,14 @@ pub const fn audience_code(audience: Audience) -> &'static str {
         Audience::TeamLead => "team_lead",
         Audience::OnCall | Audience::Unspecified => "on_call",
     }
+}
+
+/// A version's images in one line; its hash where it has none.
+#[must_use]
+pub fn images(version: Option<&v1::Version>) -> String {
+    let Some(version) = version else { return String::new() };
+    if version.images.is_empty() {
+        return version.template_hash.chars().take(12).collect();
+    }
+    version.images.iter().map(|image| image.image.as_str()).collect::<Vec<_>>().join(", ")
 }

@@ -1,0 +1,8 @@
+//! The program itself, against a real nats-server: what it prints, and how it ends.
+
+mod away;
+mod incidents;
+mod letters;
+mod switches;
+mod versions;
+mod world;
