@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     /// A look at a workload without configuration.
-    fn observe(view: &LedgerView, deployment: &Object, sets: &[Object]) -> Vec<LedgerFact> {
+    fn observe(view: &LedgerView, deployment: &Object, sets: &[Carrier]) -> Vec<LedgerFact> {
         super::observe(view, deployment, sets, &[])
     }
 
