@@ -43,7 +43,11 @@ pub async fn run(context: &Context, args: &Args, action: Action) -> Result<Answe
     };
     let changed = matches!(done, Done::Stored(_));
     let (is, already) = if changed { ("is now", "") } else { ("was", " already") };
-    let line = format!("{} {is} {}{already}", context.look.toned(Tone::Plain, &args.incident.to_string()), context.look.toned(tone, said));
+    let line = format!(
+        "{} {is} {}{already}",
+        context.look.toned(Tone::Plain, &args.incident.to_string()),
+        context.look.toned(tone, said)
+    );
     let json = json!({
         "incident": args.incident.to_string(),
         "said": said,

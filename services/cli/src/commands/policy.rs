@@ -75,8 +75,15 @@ fn one(document: &Document, look: Look) -> Vec<String> {
             format!("{} (now {})", workload.mode, workload.mode_now)
         };
         let frozen = workload.frozen.as_ref().map(|why| format!("; frozen now: {why}")).unwrap_or_default();
-        lines.push(format!("  {}: {}", look.toned(Tone::Plain, &workload.workload), look.toned(Tone::Plain, &format!("{changes}{frozen}"))));
-        lines.push(format!("    {}", look.toned(Tone::Quiet, &format!("{}; by {}", workload.because, workload.sources.join(", ")))));
+        lines.push(format!(
+            "  {}: {}",
+            look.toned(Tone::Plain, &workload.workload),
+            look.toned(Tone::Plain, &format!("{changes}{frozen}"))
+        ));
+        lines.push(format!(
+            "    {}",
+            look.toned(Tone::Quiet, &format!("{}; by {}", workload.because, workload.sources.join(", ")))
+        ));
     }
     lines
 }
