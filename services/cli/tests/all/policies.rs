@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::world::{HOSTILE, finished, program};
+use crate::world::{finished, program};
 
 const GOOD: &str =
     "apiVersion: lastgood.dev/v1alpha1\nkind: RollbackPolicy\nmetadata: {name: web, namespace: shop}\nspec: {mode: auto}\n";
@@ -11,7 +11,8 @@ const GOOD: &str =
 async fn a_file_is_good_or_what_is_wrong_with_it_is_said() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let bad = GOOD.replace("auto", "splendid");
-    let hostile = GOOD.replace("auto", &serde_json::to_string(HOSTILE)?);
+    // YAML takes such characters only written like this.
+    let hostile = GOOD.replace("auto", r#""evil\u001b[2J\u009b31m\u202e""#);
     for (name, text, code, said) in [
         ("good.yaml", GOOD, 0, "RollbackPolicy shop/web: good"),
         ("bad.yaml", bad.as_str(), 1, "splendid"),
