@@ -123,6 +123,7 @@ facts! {
 
 facts! {
     /// A fact about a workload's versions, or the pause switch.
+    #[expect(clippy::large_enum_variant, reason = "few at a time; the large one is written when a ledger is compacted")]
     LedgerFact {
         VersionObserved = "version_observed",
         VersionAvailable = "version_available",
