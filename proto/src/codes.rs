@@ -75,6 +75,8 @@ codes! {
         PlanExpired = "plan_expired",
         /// The API server refused the dry run.
         DryRunRefused = "dry_run_refused",
+        /// A ConfigMap or Secret that has to come back with the version is not kept any more.
+        ConfigurationMissing = "configuration_missing",
         /// A person declined it or put it on hold.
         DeclinedByPerson = "declined_by_person",
         /// Nobody approved or declined it in time.
@@ -99,6 +101,8 @@ codes! {
         Paused = "paused",
         /// The intent of the first attempt was stored after the plan's `not_after`: the executor's clock is behind. Nothing was written.
         PlanExpired = "plan_expired",
+        /// A copy of the configuration that has to come back went away after an attempt was begun. Nothing was written.
+        ConfigurationMissing = "configuration_missing",
         /// The executor did not report within the deadline.
         ExecutorSilent = "executor_silent",
         /// Smoke tests fail on the restored version.

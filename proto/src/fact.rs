@@ -123,7 +123,7 @@ facts! {
 
 facts! {
     /// A fact about a workload's versions, or the pause switch.
-    #[expect(clippy::large_enum_variant, reason = "few at a time; the large one is written when a ledger is compacted")]
+    #[expect(clippy::large_enum_variant, reason = "what is kept of a version when its ledger is compacted is the whole of it, and rare")]
     LedgerFact {
         VersionObserved = "version_observed",
         VersionAvailable = "version_available",

@@ -150,6 +150,18 @@ pub fn ledger_filter(workload: &WorkloadRef) -> String {
     format!("lastgood.ledger.{}.>", workload_path(workload))
 }
 
+/// The filter over the ledgers of a namespace's workloads.
+#[must_use]
+pub fn namespace_ledger_filter(cluster: &str, namespace: &str) -> String {
+    format!("lastgood.ledger.{}.{}.>", token(cluster), token(namespace))
+}
+
+/// All ledger facts of one type in one cluster.
+#[must_use]
+pub fn cluster_ledger_facts_of_type(cluster: &str, event_type: &str) -> String {
+    format!("lastgood.ledger.{}.*.*.*.{event_type}", token(cluster))
+}
+
 /// Where one ledger fact goes.
 #[must_use]
 pub fn ledger(workload: &WorkloadRef, event_type: &str) -> String {

@@ -18,7 +18,7 @@ const SHORT: usize = 10;
 /// One version.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Version {
-    /// Its template's hash.
+    /// What the ledger knows it by: its template's hash, or one of template and configuration.
     pub hash: String,
     /// The image of each container.
     pub images: Vec<ContainerImage>,
@@ -40,7 +40,7 @@ pub fn versions(view: &LedgerView, soak: Duration) -> Vec<Version> {
 }
 
 fn of(view: &LedgerView, known: &Known, soak: Duration) -> Version {
-    let hash = known.version.template_hash.clone();
+    let hash = known.id().to_owned();
     Version {
         current: view.current_hash() == Some(&hash),
         since: view.current_since(&hash).unwrap_or(known.last_current_at),
@@ -122,7 +122,7 @@ pub(crate) mod tests {
 
     /// A version of one container.
     pub(crate) fn version(hash: &str, image: &str) -> Version {
-        let images = vec![ContainerImage { container: "web".into(), image: image.into() }];
+        let images = vec![ContainerImage { container: "web".into(), image: image.into(), ..ContainerImage::default() }];
         let version = v1::Version { template_hash: hash.into(), images: images.clone(), ..v1::Version::default() };
         let known = Known { version, ..Known::default() };
         let standing = known.standing(Duration::from_mins(10));

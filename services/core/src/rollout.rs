@@ -87,8 +87,10 @@ mod tests {
     #[test]
     fn a_partition_keeps_the_lower_ordinals() {
         let set = |partition: Value, start: Value| {
-            Rollout::of_stateful_set(&json!({"spec": {"replicas": 3, "podManagementPolicy": "OrderedReady", "ordinals": {"start": start},
-                "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}}}))
+            Rollout::of_stateful_set(
+                &json!({"spec": {"replicas": 3, "podManagementPolicy": "OrderedReady", "ordinals": {"start": start},
+                "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}}}),
+            )
         };
         let all = set(json!(0), Value::Null);
         assert!(all.follows("db-0") && all.kept == 0 && all.ordered && !all.on_delete);

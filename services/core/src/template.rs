@@ -31,9 +31,14 @@ pub fn normalise(template: &Value) -> Value {
 /// The version's identity: sha256 over the normalised template's canonical JSON, hex.
 #[must_use]
 pub fn hash(template: &Value) -> String {
-    let mut canonical = String::new();
-    write_canonical(&normalise(template), &mut canonical);
-    hex::encode(Sha256::digest(canonical.as_bytes()))
+    hex::encode(Sha256::digest(canonical(&normalise(template)).as_bytes()))
+}
+
+/// JSON as one text, whatever the order of keys.
+pub(crate) fn canonical(value: &Value) -> String {
+    let mut text = String::new();
+    write_canonical(value, &mut text);
+    text
 }
 
 /// The image of each container, init containers included, as `(container, image)`.
@@ -43,7 +48,11 @@ pub fn images(template: &Value) -> Vec<contracts::v1::ContainerImage> {
         .into_iter()
         .filter_map(|list| template.pointer(&format!("/spec/{list}")).and_then(Value::as_array))
         .flatten()
-        .map(|container| contracts::v1::ContainerImage { container: text(container, "name"), image: text(container, "image") })
+        .map(|container| contracts::v1::ContainerImage {
+            container: text(container, "name"),
+            image: text(container, "image"),
+            digest: String::new(),
+        })
         .collect()
 }
 

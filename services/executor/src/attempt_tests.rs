@@ -27,6 +27,7 @@ fn incident(generations: &[i64]) -> Incident {
             workload_generation: *generation,
             template_hash: "bad".into(),
             target_template_hash: "good".into(),
+            ..RollbackStarted::default()
         },
     });
     Incident { plan: Some((at, plan)), attempts: attempts.collect(), ..Incident::default() }

@@ -40,6 +40,12 @@ pub struct Executor {
     pub ack_wait: Duration,
     /// How many incidents it works on at the same time.
     pub at_once: usize,
+    /// How often it is looked for copies of configuration that no version needs any more.
+    #[serde(with = "duration")]
+    pub prune_every: Duration,
+    /// How old such a copy has to be to go.
+    #[serde(with = "duration")]
+    pub prune_after: Duration,
 }
 
 impl Default for Executor {
@@ -50,6 +56,8 @@ impl Default for Executor {
             stuck_after: Duration::from_mins(1),
             ack_wait: Duration::from_secs(6),
             at_once: 64,
+            prune_every: Duration::from_hours(1),
+            prune_after: Duration::from_hours(24),
         }
     }
 }

@@ -13,5 +13,6 @@ pub mod progress;
 pub mod report;
 pub mod run;
 pub mod services;
+pub mod snapshots;
 pub mod strategies;
 pub mod view;

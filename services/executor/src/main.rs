@@ -9,6 +9,8 @@ use clap::Parser as _;
 use executor::cluster::Cluster;
 use executor::config::Config;
 use executor::run::Executor;
+use executor::snapshots::Snapshots;
+use lastgood_core::configuration::Key;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
@@ -25,7 +27,12 @@ async fn main() -> anyhow::Result<ExitCode> {
         tracing::warn!(%error, "the cluster does not answer yet");
     }
     let incidents = Incidents::new(service.bus.clone());
-    let executor = Executor::new(incidents, cluster, service.clock.clone(), config.executor);
+    let key = config.kubernetes.fingerprint_key.as_ref().map(|key| Key::new(key.expose().as_bytes()));
+    let snapshots = Snapshots::new(cluster.clone(), key.clone());
+    let (every, after) = (config.executor.prune_every, config.executor.prune_after);
+    snapshots.clone().start(&service.bus, &service.lifecycle, &config.kubernetes.cluster);
+    snapshots.start_pruning(&service.bus, &service.lifecycle, &config.kubernetes.cluster, every, after);
+    let executor = Executor::new(incidents, cluster, service.clock.clone(), config.executor).with_key(key);
     executor.start(&service.bus, &service.lifecycle, &config.kubernetes.cluster);
     Ok(service.run().await)
 }

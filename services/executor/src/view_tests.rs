@@ -34,12 +34,7 @@ fn pods_belong_to_the_version_of_their_replica_set() {
     let view = View::of(
         &Objects {
             workload: Some(json!({"metadata": {"uid": "u"}, "spec": {"replicas": 2, "template": template_of("v1")}})),
-            carriers: vec![
-                set("web-1", "v1", "u"),
-                set("web-2", "v2", "u"),
-                set("web-0", "v0", "u"),
-                set("x-1", "v1", "else"),
-            ],
+            carriers: vec![set("web-1", "v1", "u"), set("web-2", "v2", "u"), set("web-0", "v0", "u"), set("x-1", "v1", "else")],
             pods: vec![pod_of("a", "web-1", "True"), leaving, pod_of("c", "web-0", "False"), pod_of("d", "x-1", "True")],
             ..Objects::default()
         },

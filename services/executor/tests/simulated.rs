@@ -180,6 +180,7 @@ async fn an_autoscaler_supersedes_nothing() {
         workload_generation: live["metadata"]["generation"].as_i64().unwrap(),
         template_hash: lastgood_core::template::hash(&live["spec"]["template"]),
         target_template_hash: lastgood_core::template::hash(&good["spec"]["template"]),
+        ..v1::RollbackStarted::default()
     };
     world.execute(&subject, Command::StartAttempt(intent)).await;
     scale(4).await;

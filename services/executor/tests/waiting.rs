@@ -20,7 +20,7 @@ async fn two(world: &World) -> [Value; 2] {
         world.deploy(name, "v2-failing", 1).await;
         world.rolled_out(name, "v2-failing").await;
     }
-    goods.try_into().unwrap()
+    goods.try_into().expect("there are two")
 }
 
 /// Another incident comes to its end: whatever an executor does at once about the first one, it has done by then.
@@ -30,6 +30,7 @@ async fn meanwhile(world: &World, good: &Value) {
     world.fact(&beside, "traffic_shifted").await;
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the messages' fields are")]
 fn seconds(count: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds: count, nanos: 0 })
 }
@@ -114,6 +115,7 @@ async fn between_intent_and_write_a_paused_namespace_fails_without_a_write() {
         workload_generation: plan.workload_generation,
         template_hash: hash(plan.from),
         target_template_hash: hash(plan.to),
+        ..v1::RollbackStarted::default()
     };
     // As an executor that was killed right after its intent.
     world.execute(&subject, Command::StartAttempt(intent)).await;

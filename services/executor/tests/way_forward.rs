@@ -13,7 +13,10 @@ use std::process::Stdio;
 use contracts::v1::{RollbackStarted, ServiceSwitch, Version};
 use contracts::{Fact, IncidentSubject};
 use executor::cluster::Kind;
+use executor::snapshots::Snapshots;
 use executor::strategies::{self, INCIDENT, STATUS, Stamp};
+use lastgood_core::configuration::fingerprint::fingerprint;
+use lastgood_core::configuration::{Kind as Held, without_copies};
 use lastgood_core::incident::Command;
 use serde_json::{Value, json};
 use support::{SOON, World};
@@ -55,7 +58,7 @@ impl Ground {
         let Some(kubeconfig) = std::env::var_os("LASTGOOD_TEST_KUBECONFIG").map(PathBuf::from) else {
             let world = World::simulated().await;
             let kubeconfig = world.sim.as_ref().unwrap().kubeconfig_path().to_owned();
-            return Self { world, kubeconfig, real: false };
+            return Self { world, kubeconfig, real: false }.with_settings().await;
         };
         let namespace = format!("executor-dev-{name}-{}", std::process::id());
         kubectl(&kubeconfig, &["create", "namespace", &namespace], None).await.unwrap();
@@ -65,7 +68,19 @@ impl Ground {
             ..chassis::config::Kubernetes::default()
         };
         let world = World::on(&kubernetes, None, &namespace).await;
-        Self { world, kubeconfig, real: true }
+        Self { world, kubeconfig, real: true }.with_settings().await
+    }
+
+    /// Makes the ConfigMap that every version refers to, and the copy through which the restored ones do.
+    async fn with_settings(self) -> Self {
+        let (cluster, namespace) = (&self.world.cluster, &self.world.namespace);
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": settings(),
+            "metadata": {"name": "settings", "namespace": namespace}});
+        cluster.create(Kind::ConfigMap, namespace, &object).await.unwrap();
+        let recorded = fingerprint(Held::ConfigMap, &object, None).unwrap();
+        let kept = Snapshots::new(cluster.clone(), None).keep(namespace, Held::ConfigMap, "settings", &recorded).await;
+        assert_eq!(kept.unwrap().lack(), None);
+        self
     }
 
     async fn apply(&self, owner: Owner, object: &Value) -> Result<String, String> {
@@ -94,12 +109,17 @@ impl Ground {
 
     /// Rolls `name` back to `good`, and waits until the executor has let go of it.
     async fn rolled_back(&self, name: &str, good: &Value, change: impl FnOnce(&mut contracts::v1::Plan)) -> IncidentSubject {
-        let subject = self.world.plan(name, good, change).await;
+        let through = |plan: &mut contracts::v1::Plan| {
+            change(plan);
+            support::through_copy(plan, &settings());
+        };
+        let subject = self.world.plan(name, good, through).await;
         self.world.announce(&subject).await;
         let Fact::TrafficShifted(shifted) = self.world.fact(&subject, "traffic_shifted").await else { panic!() };
         println!("{name}: {:?}", shifted.services);
         let live = self.world.deployment(name).await;
-        assert_eq!(live["spec"]["template"], good["spec"]["template"]);
+        assert_eq!(without_copies(&live["spec"]["template"]), good["spec"]["template"]);
+        assert_ne!(live["spec"]["template"], good["spec"]["template"], "it refers to the copy");
         assert_eq!(live["metadata"]["annotations"][INCIDENT], subject.incident.to_string());
         assert!(!live["metadata"]["managedFields"].to_string().contains("lastgood"), "our entry is gone");
         if let Some(service) = self.world.cluster.get(Kind::Service, &self.world.namespace, name).await.unwrap() {
@@ -138,6 +158,11 @@ async fn kubectl(kubeconfig: &Path, arguments: &[&str], input: Option<&Value>) -
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
+/// What the versions' ConfigMap holds.
+fn settings() -> Value {
+    json!({"MODE": "old"})
+}
+
 /// A version of the workload with something that only it has: a label, an environment variable, a container, a limit.
 fn version(ground: &Ground, name: &str, version: &str) -> Value {
     let image = if ground.real { "docker.io/local/pause:1" } else { "docker.io/local/web:v1" };
@@ -155,8 +180,11 @@ fn version(ground: &Ground, name: &str, version: &str) -> Value {
                 "metadata": {"labels": labels},
                 "spec": {
                     "terminationGracePeriodSeconds": 1,
+                    "volumes": [{"name": "settings", "projected": {"sources": [{"configMap": {"name": "settings"}}]}}],
                     "containers": [
                         {"name": "web", "image": image, "imagePullPolicy": "IfNotPresent", "resources": memory,
+                         "envFrom": [{"configMapRef": {"name": "settings"}}],
+                         "volumeMounts": [{"name": "settings", "mountPath": "/etc/settings"}],
                          "env": [{"name": "VERSION_OF", "value": version}, {"name": format!("ONLY_{}", version.to_uppercase()), "value": "x"}]},
                         {"name": only, "image": image, "imagePullPolicy": "IfNotPresent", "env": [{"name": "PORT", "value": "8081"}]},
                     ],
@@ -170,6 +198,7 @@ fn version(ground: &Ground, name: &str, version: &str) -> Value {
 fn only_version_three(live: &Value, name: &str) {
     let template = &live["spec"]["template"];
     let text = template.to_string().to_lowercase();
+    assert!(!text.contains("-lastgood-"), "{name}: a reference to the copy is left: {template}");
     for left in ["v1", "v2", "only_v1", "only-v1", "only_v2", "only-v2", "64mi"] {
         let image = "local/web:v1";
         assert!(!text.replace(image, "").contains(left), "{name}: `{left}` of an earlier version is left: {template}");
@@ -314,6 +343,7 @@ async fn a_crash_between_the_two_writes_is_made_good() {
             workload_generation: plan.workload_generation,
             template_hash: hash(plan.from.clone()),
             target_template_hash: hash(plan.to.clone()),
+            ..RollbackStarted::default()
         };
         world.execute(&subject, Command::StartAttempt(intent)).await;
         let stamp = Stamp { incident: subject.incident, attempt: 1, yields: None };

@@ -184,6 +184,8 @@ fn may_have_taken(fact: &Fact) -> bool {
                 | HaltReason::ManagedElsewhere
                 | HaltReason::UnsupportedKind
                 | HaltReason::RolloutPaused
+                | HaltReason::Frozen
+                | HaltReason::Irreversible
                 | HaltReason::BudgetSpent
         )
     )

@@ -28,26 +28,26 @@ mod tests {
 
     use super::*;
 
-    fn of(annotations: Value) -> Effective {
+    fn of(annotations: &Value) -> Effective {
         let workload = Object::new(json!({"metadata": {"annotations": annotations}}));
         effective(&workload, &Settings::default())
     }
 
     #[test]
     fn only_the_very_word_opts_in() {
-        assert_eq!(of(json!({MODE: "auto"})).mode, Mode::Auto);
+        assert_eq!(of(&json!({MODE: "auto"})).mode, Mode::Auto);
         for text in ["observe", "Auto", "yes", ""] {
-            let policy = of(json!({MODE: text}));
+            let policy = of(&json!({MODE: text}));
             assert!(policy.mode == Mode::Observe && policy.mode_because.contains(text), "{text} opted in");
         }
-        assert_eq!(of(json!({})).mode, Mode::Observe);
+        assert_eq!(of(&json!({})).mode, Mode::Observe);
     }
 
     #[test]
     fn an_approval_is_waited_for_as_long_as_the_annotation_says() {
         let asks = |within| Mode::Approve { within, on_timeout: ApprovalTimeout::Halt };
-        assert_eq!(of(json!({MODE: "approve"})).mode, asks(Duration::from_mins(15)));
-        assert_eq!(of(json!({MODE: "approve", APPROVE_WITHIN: "90s"})).mode, asks(Duration::from_secs(90)));
+        assert_eq!(of(&json!({MODE: "approve"})).mode, asks(Duration::from_mins(15)));
+        assert_eq!(of(&json!({MODE: "approve", APPROVE_WITHIN: "90s"})).mode, asks(Duration::from_secs(90)));
     }
 
     #[test]
@@ -55,10 +55,10 @@ mod tests {
         for (key, annotations) in
             [(APPROVE_WITHIN, json!({MODE: "approve", APPROVE_WITHIN: "soon"})), (GRACE, json!({MODE: "auto", GRACE: "a while"}))]
         {
-            let policy = of(annotations);
+            let policy = of(&annotations);
             assert_eq!(policy.mode, Mode::Observe);
             assert!(policy.mode_because.contains(key), "{}", policy.mode_because);
         }
-        assert_eq!(of(json!({MODE: "auto", GRACE: "30s"})).grace, Duration::from_secs(30));
+        assert_eq!(of(&json!({MODE: "auto", GRACE: "30s"})).grace, Duration::from_secs(30));
     }
 }

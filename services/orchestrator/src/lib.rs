@@ -12,6 +12,7 @@ pub mod brakes;
 pub mod budget;
 pub mod cluster;
 pub mod config;
+pub mod configuration;
 pub mod correlate;
 pub mod dead_letters;
 pub mod deadlines;

@@ -13,6 +13,7 @@ use chassis::config::Args;
 use clap::{Parser, Subcommand};
 use contracts::IncidentId;
 use contracts::v1::PauseSwitched;
+use lastgood_core::configuration::Key;
 use lastgood_core::policy::Policy;
 use orchestrator::archive::{self, Archive};
 use orchestrator::cluster::LiveCluster;
@@ -108,11 +109,14 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let client = chassis::cluster::connect(&config.kubernetes).await?;
     let cluster = Arc::new(LiveCluster::new(client.clone()));
     let rules = Rules { cluster: config.kubernetes.cluster.clone(), cluster_label: config.kubernetes.cluster_label };
-    let engine = Engine::new(service.bus.clone(), cluster, rules, config.orchestrator);
+    let key = config.kubernetes.fingerprint_key.as_ref().map(|key| Key::new(key.expose().as_bytes()));
+    let engine = Engine::new(service.bus.clone(), cluster, rules, config.orchestrator).with_key(key);
     let (known, ready) = (service.readiness.flag("policies"), engine.policies.clone());
     known.not_ready("reading the policies");
     engine.policies.change(|index| *index = index.clone().awaiting_resources());
-    file.into_iter().for_each(|policy| engine.policies.change(|index| index.put(policy)));
+    for policy in file {
+        engine.policies.change(|index| index.put(policy));
+    }
     wiring::policies(&engine, &client, &service.lifecycle, move || known.ready());
     wiring::consume(&engine, &service.lifecycle);
     wiring::archive(&engine, &service.lifecycle);
@@ -122,7 +126,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         let name = config.kubernetes.cluster;
         ready.until_read(&stopping).await;
         let terms = engine.terms();
-        ledger::watch(client, engine.cluster, engine.store, terms, &name, stopping, || listed.ready()).await
+        ledger::watch(client, engine.reader(), engine.store, terms, &name, stopping, || listed.ready()).await
     });
     Ok(service.run().await)
 }

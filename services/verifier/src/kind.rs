@@ -147,8 +147,10 @@ mod tests {
     }
 
     fn pod(name: &str, label: &str, owner: &str) -> Pod {
-        serde_json::from_value(json!({"metadata": {"name": name, "labels": {revision::POD_LABEL: label}, "ownerReferences": owners(owner)}}))
-            .unwrap()
+        serde_json::from_value(
+            json!({"metadata": {"name": name, "labels": {revision::POD_LABEL: label}, "ownerReferences": owners(owner)}}),
+        )
+        .unwrap()
     }
 
     #[test]

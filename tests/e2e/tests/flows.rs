@@ -16,6 +16,8 @@ fn main() -> ExitCode {
         completed::the_owners_next_deploy_is_left_alone,
         completed::the_good_version_before_an_unproved_one_comes_back,
         completed::a_history_that_somebody_deleted_comes_back,
+        configured::a_bad_config_map_edit_is_put_right,
+        configured::image_and_config_map_go_back_together,
         halted::a_predecessor_that_never_proved_itself,
         halted::a_workload_that_did_not_opt_in,
         halted::a_workload_that_is_managed_elsewhere,

@@ -18,6 +18,7 @@ pub use kind::AppKind;
 use crate::real_cluster::image;
 use crate::wait;
 
+mod configuration;
 mod kind;
 
 /// The variable after whose second (Unix, UTC) a pod of the test workload that starts never becomes ready: a version that was healthy
@@ -42,6 +43,11 @@ pub struct AppOptions {
     pub env: BTreeMap<String, String>,
     /// Seconds until a rollout that does not move counts as failed.
     pub progress_deadline: u32,
+    /// What its ConfigMap holds, which is mounted at `/etc/web`; the key `behaviour` chooses what the workload does, also while it runs.
+    /// With none it has no ConfigMap.
+    pub config: BTreeMap<String, String>,
+    /// What its Secret holds, which its variables come from. With none it has no Secret.
+    pub secret: BTreeMap<String, String>,
     /// Whether the Service also selects the label `version`, which is the image's tag.
     pub pinned_service: bool,
 }
@@ -57,6 +63,8 @@ impl Default for AppOptions {
             annotations: BTreeMap::from([("lastgood.dev/smoke-tests".to_owned(), smoke.to_owned())]),
             env: BTreeMap::new(),
             progress_deadline: 600,
+            config: BTreeMap::new(),
+            secret: BTreeMap::new(),
             pinned_service: false,
         }
     }
@@ -135,6 +143,7 @@ impl App {
                 }]
             }
         });
+        self.configured(&mut spec["template"]["spec"]);
         json!({
             "apiVersion": "apps/v1", "kind": self.options.kind.name(),
             "metadata": {"name": self.name, "namespace": self.namespace, "labels": {"app": self.name}, "annotations": annotations},
@@ -158,6 +167,7 @@ impl App {
 
     /// Creates the workload and the Service with this tag.
     pub async fn deploy(&self, tag: &str) -> Result<()> {
+        self.make_configuration().await?;
         self.serve(tag).await?;
         let workload = serde_json::from_value(self.manifest(tag))?;
         self.workloads().create(&PostParams::default(), &workload).await.context("creating the workload")?;
@@ -221,9 +231,8 @@ impl App {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let listed = pods.list(&ListParams::default().labels(&format!("app={}", self.name))).await.context("listing the pods")?;
         let about = listed.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        let mut found: Vec<_> = about
-            .filter_map(|pod| Some((pod.metadata.name?, pod.spec?.containers.into_iter().next()?.image?)))
-            .collect();
+        let mut found: Vec<_> =
+            about.filter_map(|pod| Some((pod.metadata.name?, pod.spec?.containers.into_iter().next()?.image?))).collect();
         found.sort();
         Ok(found)
     }

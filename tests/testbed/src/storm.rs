@@ -251,16 +251,18 @@ fn reference(cluster: &str, workload: usize) -> WorkloadRef {
     }
 }
 
-/// Records a first version as seen fully available.
+/// Records a first version as one that has proved itself.
 async fn proved(context: &jetstream::Context, cluster: &str, workload: usize) -> Result<()> {
     let workload = reference(cluster, workload);
     let template = json!({"spec": {"containers": [{"name": "web", "image": "web:v1"}]}});
     let template_hash = lastgood_core::template::hash(&template);
     let version = v1::Version { template_hash: template_hash.clone(), ..v1::Version::default() };
     let template_json = template.to_string().into_bytes();
-    let facts: [LedgerFact; 2] = [
+    let stood = Some(contracts::time::duration_to_proto(std::time::Duration::from_hours(1)));
+    let facts: [LedgerFact; 3] = [
         v1::VersionObserved { version: Some(version), template_json, ..v1::VersionObserved::default() }.into(),
-        v1::VersionAvailable { template_hash, replicas: 1, restarts: 0 }.into(),
+        v1::VersionAvailable { template_hash: template_hash.clone(), replicas: 1, restarts: 0 }.into(),
+        v1::VersionSoaked { template_hash, stood, replicas: 1, restarts: 0 }.into(),
     ];
     let mut expected = 0;
     for fact in facts {

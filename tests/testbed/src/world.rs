@@ -284,6 +284,7 @@ fn environment(options: &WorldOptions) -> BTreeMap<String, String> {
     let mass_failure = options.mass_failure.to_string();
     let defaults = [
         ("LASTGOOD_TELEMETRY__LOG", "info"),
+        ("LASTGOOD_KUBERNETES__FINGERPRINT_KEY", "the key of the testbed's installation"),
         ("LASTGOOD_ORCHESTRATOR__MASS_FAILURE__WORKLOADS", mass_failure.as_str()),
         ("LASTGOOD_ORCHESTRATOR__MASS_FAILURE__WINDOW", "60s"),
         ("LASTGOOD_ORCHESTRATOR__SOAK", SOAK),

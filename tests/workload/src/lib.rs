@@ -8,4 +8,4 @@ mod behaviour;
 mod server;
 
 pub use behaviour::{Behaviour, UnknownBehaviour, parse_image};
-pub use server::{Identity, LogSink, serve};
+pub use server::{Identity, LogSink, Steering, serve};

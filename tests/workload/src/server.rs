@@ -21,6 +21,9 @@ use crate::Behaviour;
 /// Takes the server's log lines, one call a line, without the newline.
 pub type LogSink = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// What the instance is to do from now on, where something outside says so: asked at each request.
+pub type Steering = Arc<dyn Fn() -> Option<Behaviour> + Send + Sync>;
+
 /// Who this instance of the workload is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -36,6 +39,7 @@ pub struct Identity {
 
 struct App {
     identity: Identity,
+    steering: Steering,
     too_late: bool,
     log: LogSink,
     succeeded: AtomicU64,
@@ -48,11 +52,11 @@ const CRASH_AFTER: Duration = Duration::from_millis(300);
 const SLOW: Duration = Duration::from_secs(3);
 
 /// Serves until the workload crashes and answers its exit code; every other behaviour serves until the future is dropped.
-pub async fn serve(listener: TcpListener, identity: Identity, log: LogSink) -> u8 {
+pub async fn serve(listener: TcpListener, identity: Identity, steering: Steering, log: LogSink) -> u8 {
     log(&format!("web {} ({}) listening as {}", identity.version, identity.behaviour, identity.pod));
     let crashes = identity.behaviour == Behaviour::Crashing;
     let too_late = identity.ready_before.is_some_and(|second| now().as_second() > second);
-    let app = Arc::new(App { identity, too_late, log, succeeded: AtomicU64::new(0), failed: AtomicU64::new(0) });
+    let app = Arc::new(App { identity, steering, too_late, log, succeeded: AtomicU64::new(0), failed: AtomicU64::new(0) });
     if crashes {
         tokio::select! {
             () = accept_loop(listener, Arc::clone(&app)) => {}
@@ -98,8 +102,14 @@ async fn accept_loop(listener: TcpListener, app: Arc<App>) {
     }
 }
 
+impl App {
+    fn behaviour(&self) -> Behaviour {
+        (self.steering)().unwrap_or(self.identity.behaviour)
+    }
+}
+
 async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let behaviour = app.identity.behaviour;
+    let behaviour = app.behaviour();
     let (status, content_type, body) = match request.uri().path() {
         "/" => {
             if behaviour == Behaviour::Slow {
@@ -116,7 +126,7 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>>
             (code(unready, 503), "text/plain", "health\n".to_owned())
         }
         "/smoke" => (code(behaviour == Behaviour::UnhealthySmoke, 500), "text/plain", "smoke\n".to_owned()),
-        "/version" => (StatusCode::OK, "application/json", version(&app.identity)),
+        "/version" => (StatusCode::OK, "application/json", version(app)),
         "/metrics" => (StatusCode::OK, "text/plain; version=0.0.4", metrics(app)),
         _ => (StatusCode::NOT_FOUND, "text/plain", "not found\n".to_owned()),
     };
@@ -133,18 +143,18 @@ fn code(failing: bool, failure: u16) -> StatusCode {
     if failing { StatusCode::from_u16(failure).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR) } else { StatusCode::OK }
 }
 
-fn version(identity: &Identity) -> String {
+fn version(app: &App) -> String {
     serde_json::json!({
-        "version": identity.version,
-        "behaviour": identity.behaviour.name(),
-        "pod": identity.pod,
+        "version": app.identity.version,
+        "behaviour": app.behaviour().name(),
+        "pod": app.identity.pod,
     })
     .to_string()
 }
 
 fn metrics(app: &App) -> String {
     let version = &app.identity.version;
-    let behaviour = app.identity.behaviour;
+    let behaviour = app.behaviour();
     let succeeded = app.succeeded.load(Ordering::Relaxed);
     let failed = app.failed.load(Ordering::Relaxed);
     format!(

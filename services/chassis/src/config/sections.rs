@@ -132,6 +132,10 @@ pub struct Kubernetes {
     /// How long connecting may take.
     #[serde(with = "optional_duration")]
     pub connect_timeout: Option<Duration>,
+    /// The installation's key for the fingerprints of Secrets, 16 characters at least, the same for orchestrator and executor and for
+    /// years: with another one every Secret counts as changed. Without one Secrets are not read, and count by their names alone.
+    #[serde(deserialize_with = "fingerprint_key")]
+    pub fingerprint_key: Option<Secret>,
 }
 
 impl Default for Kubernetes {
@@ -143,8 +147,17 @@ impl Default for Kubernetes {
             cluster_label: None,
             request_timeout: Duration::from_secs(10),
             connect_timeout: None,
+            fingerprint_key: None,
         }
     }
+}
+
+fn fingerprint_key<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    let key = Option::<Secret>::deserialize(deserializer)?;
+    if key.as_ref().is_some_and(|key| key.expose().len() < 16) {
+        return Err(serde::de::Error::custom("is shorter than 16 characters: what it protects could be guessed"));
+    }
+    Ok(key)
 }
 
 fn cluster_name<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

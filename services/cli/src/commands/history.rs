@@ -194,7 +194,11 @@ mod tests {
     #[test]
     fn containers_are_named_where_there_are_several() {
         let mut two = version("aaaa", "web:v1");
-        two.images.push(contracts::v1::ContainerImage { container: "proxy".into(), image: "envoy:1".into() });
+        two.images.push(contracts::v1::ContainerImage {
+            container: "proxy".into(),
+            image: "envoy:1".into(),
+            ..contracts::v1::ContainerImage::default()
+        });
         assert_eq!(images(&two), "web=web:v1, proxy=envoy:1");
         assert_eq!(images(&version("aaaa", "web:v1")), "web:v1");
     }

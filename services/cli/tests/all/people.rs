@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::world::{World, observed, soaked};
 
 fn version(hash: &str, image: &str) -> Option<v1::Version> {
-    let images = vec![v1::ContainerImage { container: "web".into(), image: image.into() }];
+    let images = vec![v1::ContainerImage { container: "web".into(), image: image.into(), ..v1::ContainerImage::default() }];
     Some(v1::Version { template_hash: hash.into(), images, ..v1::Version::default() })
 }
 

@@ -136,7 +136,7 @@ fn workload(name: &str) -> WorkloadRef {
 
 /// A version of this image came to run.
 pub(crate) fn observed(hash: &str, image: &str) -> LedgerFact {
-    let images = vec![v1::ContainerImage { container: "web".into(), image: image.into() }];
+    let images = vec![v1::ContainerImage { container: "web".into(), image: image.into(), ..v1::ContainerImage::default() }];
     let template =
         json!({"spec": {"containers": [{"name": "web", "image": image, "env": [{"name": "DB_PASSWORD", "value": "hunter2"}]}]}});
     let version = v1::Version { template_hash: hash.into(), images, ..v1::Version::default() };

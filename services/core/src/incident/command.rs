@@ -10,6 +10,7 @@ use super::state::Phase;
 
 /// One thing to be decided.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a command lives for one decision, and the large one once an incident")]
 pub enum Command {
     /// n2, n3. The caller has made sure, by the log's expectation, that no other incident of the workload is open.
     Open(v1::AnomalyDetected),

@@ -137,8 +137,13 @@ fn halt(state: &Incident, reason: HaltReason, detail: &str, would_do: &str, comm
     let phase = state.phase();
     match phase {
         _ if state.halted.is_some() => return Err(Refusal::AlreadySo),
-        Phase::Detected | Phase::Identified | Phase::TargetFound | Phase::TargetMissing => {}
-        Phase::AwaitingApproval | Phase::InGrace | Phase::Planned => {}
+        Phase::Detected
+        | Phase::Identified
+        | Phase::TargetFound
+        | Phase::TargetMissing
+        | Phase::AwaitingApproval
+        | Phase::InGrace
+        | Phase::Planned => {}
         // After the intent nobody can know that the write was not made: another replica may be about to make it. What is stopped then
         // fails, or the phase's deadline fails it.
         _ => return Err(Refusal::Illegal { command, phase }),

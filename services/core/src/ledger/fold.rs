@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::Ledger;
 use super::known::{Known, Marked, Soaked, Trouble};
+use crate::configuration::id_of;
 
 /// How many troubles are kept of a version.
 const TROUBLES: usize = 10;
@@ -21,7 +22,7 @@ pub fn evolve(mut ledger: Ledger, sequence: u64, at: Timestamp, fact: &LedgerFac
         LedgerFact::VersionKept(kept) => keep(&mut ledger, sequence, at, kept),
         LedgerFact::PauseSwitched(_) => {}
         other => {
-            if let Some(known) = subject(other).and_then(|hash| ledger.versions.get_mut(hash)) {
+            if let Some(known) = subject(other).and_then(|id| ledger.versions.get_mut(id)) {
                 learn(known, at, other);
             }
         }
@@ -99,16 +100,18 @@ fn mark(at: Timestamp, fact: &v1::VersionMarked) -> Option<Marked> {
 
 fn observe(ledger: &mut Ledger, sequence: u64, at: Timestamp, observed: &v1::VersionObserved) {
     let Some(version) = &observed.version else { return };
-    let again = ledger.current.as_ref() == Some(&version.template_hash);
+    let id = id_of(version).to_owned();
+    let again = ledger.current.as_ref() == Some(&id);
     if !again {
         for known in ledger.versions.values_mut() {
             known.clean_since = None;
         }
-        ledger.current = Some(version.template_hash.clone());
+        ledger.current = Some(id.clone());
     }
-    let before = ledger.versions.get(&version.template_hash).cloned().unwrap_or_default();
+    let before = ledger.versions.get(&id).cloned().unwrap_or_default();
     let mut version = version.clone();
     version.fully_available_at = before.version.fully_available_at;
+    version.in_place = if again { before.version.in_place } else { version.in_place };
     version.first_seen = before.version.first_seen.or(version.first_seen).or_else(|| Some(time::to_proto(at)));
     let kept = |new: &Vec<u8>, old: &Vec<u8>| if new.is_empty() { old.clone() } else { new.clone() };
     let known = Known {
@@ -121,7 +124,7 @@ fn observe(ledger: &mut Ledger, sequence: u64, at: Timestamp, observed: &v1::Ver
         version,
         ..before
     };
-    ledger.versions.insert(known.version.template_hash.clone(), known);
+    ledger.versions.insert(id, known);
 }
 
 /// A version as it was known when the ledger was compacted; whatever was known of it before is in there.
@@ -152,7 +155,7 @@ fn keep(ledger: &mut Ledger, sequence: u64, at: Timestamp, kept: &v1::VersionKep
         known.troubles.extend(told.fact.as_ref().map(|fact| trouble(when, fact)));
     }
     if kept.current_since.is_some() {
-        ledger.current = Some(version.template_hash.clone());
+        ledger.current = Some(id_of(version).to_owned());
     }
-    ledger.versions.insert(version.template_hash.clone(), known);
+    ledger.versions.insert(id_of(version).to_owned(), known);
 }

@@ -16,20 +16,20 @@ use super::{Ledger, Standing};
 /// How many bad versions are remembered without what they were.
 const REMEMBERED: usize = 200;
 
-/// The versions beyond the newest `keep`, by template hash; empty where there are no more.
+/// The versions beyond the newest `keep`, by id; empty where there are no more.
 #[must_use]
 pub fn surplus(ledger: &Ledger, keep: usize, soak: Duration) -> BTreeSet<String> {
     let mut newest = ledger.newest_first();
     newest.retain(|known| !is_bare(known));
-    let target = newest.iter().find(|known| {
-        Some(&known.version.template_hash) != ledger.current.as_ref() && matches!(known.standing(soak), Standing::Good(_))
-    });
-    let target = target.map(|known| known.version.template_hash.clone());
+    let target = newest
+        .iter()
+        .find(|known| Some(known.id()) != ledger.current.as_deref() && matches!(known.standing(soak), Standing::Good(_)));
+    let target = target.map(|known| known.id().to_owned());
     let needed = |known: &&&Known| {
-        let hash = &known.version.template_hash;
-        ledger.current.as_ref() == Some(hash) || target.as_ref() == Some(hash)
+        let id = Some(known.id());
+        ledger.current.as_deref() == id || target.as_deref() == id
     };
-    newest.iter().skip(keep).filter(|known| !needed(known)).map(|known| known.version.template_hash.clone()).collect()
+    newest.iter().skip(keep).filter(|known| !needed(known)).map(|known| known.id().to_owned()).collect()
 }
 
 /// Whether all that is remembered is that it is bad.
@@ -46,10 +46,10 @@ fn is_bad(known: &Known) -> bool {
 pub fn kept(ledger: &Ledger, without: &BTreeSet<String>, current_since: Option<Timestamp>) -> Vec<v1::VersionKept> {
     let (mut facts, mut remembered) = (Vec::new(), 0);
     for known in ledger.newest_first() {
-        let hash = &known.version.template_hash;
-        let goes = without.contains(hash) || is_bare(known);
+        let id = known.id();
+        let goes = without.contains(id) || is_bare(known);
         if !goes {
-            facts.push(one(known, current_since.filter(|_| ledger.current.as_ref() == Some(hash))));
+            facts.push(one(known, current_since.filter(|_| ledger.current.as_deref() == Some(id))));
         } else if is_bad(known) && remembered < REMEMBERED {
             remembered += 1;
             facts.push(one(&bare(known), None));
@@ -71,7 +71,7 @@ fn bare(known: &Known) -> Known {
 }
 
 fn one(known: &Known, current_since: Option<Timestamp>) -> v1::VersionKept {
-    let hash = known.version.template_hash.clone();
+    let hash = known.id().to_owned();
     let observed = v1::VersionObserved {
         version: Some(known.version.clone()),
         workload_uid: known.workload_uid.clone(),

@@ -7,6 +7,8 @@ use std::time::Duration;
 use contracts::v1;
 use jiff::Timestamp;
 
+use crate::configuration::id_of;
+
 /// What is known of one version.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Known {
@@ -77,4 +79,12 @@ pub struct Marked {
     pub reason: String,
     /// When.
     pub at: Timestamp,
+}
+
+impl Known {
+    /// What the ledger knows it by.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        id_of(&self.version)
+    }
 }

@@ -15,12 +15,14 @@ use std::time::Duration;
 
 use contracts::v1;
 
+use crate::configuration::id_of;
+
 pub use fold::evolve;
 pub use keep::{kept, surplus};
 pub use known::{Known, Marked, Soaked, Trouble};
 pub use standing::Standing;
 
-/// The fold of a workload's ledger facts, by template hash.
+/// The fold of a workload's ledger facts, by the versions' ids.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Ledger {
     /// Every version that was seen.
@@ -41,14 +43,23 @@ pub enum Choice<'a> {
 impl Ledger {
     /// The newest good version that is not the current one; `soak` is how long a version has to have stood.
     #[must_use]
-    pub fn choose(&self, current_hash: &str, soak: Duration) -> Choice<'_> {
+    pub fn choose(&self, current: &str, soak: Duration) -> Choice<'_> {
+        self.choose_where(current, soak, |_| None)
+    }
+
+    /// The same of those for which there is no reason not to go back to them.
+    #[must_use]
+    pub fn choose_where(&self, current: &str, soak: Duration, unfit: impl Fn(&Known) -> Option<String>) -> Choice<'_> {
         let mut refused = Vec::new();
-        for known in self.newest_first().into_iter().filter(|known| known.version.template_hash != current_hash) {
+        for known in self.newest_first().into_iter().filter(|known| known.id() != current) {
             match known.standing(soak) {
                 _ if known.template_json.is_empty() => {
                     refused.push(format!("{}: its pod template was not recorded", describe(&known.version)));
                 }
-                Standing::Good(why) => return Choice::Chosen(known, why),
+                Standing::Good(why) => match unfit(known) {
+                    Some(unfit) => refused.push(format!("{}: {unfit}", describe(&known.version))),
+                    None => return Choice::Chosen(known, why),
+                },
                 Standing::Bad(why) | Standing::Unknown(why) => refused.push(format!("{}: {why}", describe(&known.version))),
             }
         }
@@ -67,12 +78,12 @@ impl Ledger {
     }
 }
 
-/// A version for people: its images, and the beginning of its hash.
+/// A version for people: its images, and the beginning of its id.
 #[must_use]
 pub fn describe(version: &v1::Version) -> String {
     let images: Vec<_> = version.images.iter().map(|image| image.image.as_str()).collect();
-    let hash: String = version.template_hash.chars().take(10).collect();
-    format!("{} ({hash})", images.join(", "))
+    let id: String = id_of(version).chars().take(10).collect();
+    format!("{} ({id})", images.join(", "))
 }
 
 #[cfg(test)]

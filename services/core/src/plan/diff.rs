@@ -70,18 +70,33 @@ fn shown(path: &str, value: &str) -> String {
     if looks_secret(path, value) {
         return "(hidden)".to_owned();
     }
+    cut(value)
+}
+
+/// A value no longer than a line.
+pub(crate) fn cut(value: &str) -> String {
     match value.char_indices().nth(LONGEST_VALUE) {
-        Some((cut, _)) => format!("{}…", &value[..cut]),
+        Some((end, _)) => format!("{}…", &value[..end]),
         None => value.to_owned(),
     }
 }
 
-/// A variable by its name; anything by `…password=…` or a URL with a user in it.
-fn looks_secret(path: &str, value: &str) -> bool {
-    let names_one = |text: &str| SECRET_WORDS.iter().any(|word| text.to_ascii_uppercase().replace('-', "_").contains(word));
-    let assigned = value.match_indices('=').any(|(at, _)| names_one(&value[..at]));
+/// Whether a name says that what it names is secret.
+pub(crate) fn names_a_secret(text: &str) -> bool {
+    let text = text.to_ascii_uppercase().replace('-', "_");
+    SECRET_WORDS.iter().any(|word| text.contains(word))
+}
+
+/// Whether a value says `…password=…`, or is a URL with a user in it.
+pub(crate) fn looks_assigned(value: &str) -> bool {
+    let assigned = value.match_indices('=').any(|(at, _)| names_a_secret(&value[..at]));
     let with_user = value.split("://").skip(1).any(|rest| rest.split('/').next().is_some_and(|host| host.contains('@')));
-    (path.contains("].env[") && names_one(path)) || assigned || with_user
+    assigned || with_user
+}
+
+/// A variable by its name; anything by what it says.
+fn looks_secret(path: &str, value: &str) -> bool {
+    (path.contains("].env[") && names_a_secret(path)) || looks_assigned(value)
 }
 
 fn flatten(template: &Value) -> BTreeMap<String, String> {

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 
 use super::document::{Length, ModeWord};
 use super::effective::{ApprovalTimeout, Effective, Mode};
-use super::freeze::{Freeze, frozen};
 use super::problem::quoted;
 use super::read::Policy;
 use super::says::Says;
@@ -63,9 +62,9 @@ pub fn combine<'a>(
         effective.mode = Mode::Observe;
         effective.mode_because = format!("{} is invalid, and until that is put right nothing is done: {first}", policy.id);
     }
-    let windows = governing.iter().filter_map(|policy| policy.says.as_ref().ok()).flat_map(|says: &Says| says.freeze.iter());
-    effective.frozen = frozen(windows.clone(), now).map(|frozen| frozen.to_string());
-    effective.freeze = windows.cloned().collect::<Vec<Freeze>>();
+    let valid = governing.iter().filter_map(|policy| policy.says.as_ref().ok());
+    effective.freeze = valid.flat_map(|says| says.freeze.iter().cloned()).collect();
+    effective.frozen = effective.frozen_at(now);
     effective
 }
 

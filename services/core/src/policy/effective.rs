@@ -36,7 +36,7 @@ pub enum ApprovalTimeout {
     Proceed,
 }
 
-/// Whether a rollback brings back the ConfigMaps that the version ran with.
+/// Whether a rollback brings back the `ConfigMaps` that the version ran with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestoreConfigMaps {
     /// Those whose content has changed since.
@@ -113,7 +113,7 @@ pub struct Step {
 /// What is allowed for one workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {
-    /// The policies that had a say, for people, most specific first: "annotation lastgood.dev/mode", "RollbackPolicy shop/web".
+    /// The policies that had a say, for people, most specific first: `annotation lastgood.dev/mode`, `RollbackPolicy shop/web`.
     pub sources: Vec<String>,
     /// Whether it may act.
     pub mode: Mode,
@@ -133,7 +133,7 @@ pub struct Effective {
     pub budgets: Budgets,
     /// Whether a version may be restored that nobody saw prove itself.
     pub allow_unknown: bool,
-    /// Whether ConfigMaps come back with their version.
+    /// Whether `ConfigMaps` come back with their version.
     pub restore_config_maps: RestoreConfigMaps,
     /// Whether Secrets do; a rotated credential must not come back, so by default they don't.
     pub restore_secrets: bool,
@@ -163,7 +163,7 @@ impl Effective {
     /// What [`Self::frozen`] is at another time: mode `approve` asks again when the answer comes.
     #[must_use]
     pub fn frozen_at(&self, now: Timestamp) -> Option<String> {
-        frozen(self.freeze.iter(), now).map(|frozen| frozen.to_string())
+        frozen(&self.freeze, now).map(|frozen| frozen.to_string())
     }
 
     /// Why an alert with these labels does not count; `None` where it does.

@@ -115,11 +115,11 @@ const FOLLOWED: usize = 64;
 
 /// Whether any of these windows holds now; the first that does gives the reason.
 #[must_use]
-pub fn frozen<'a>(windows: impl Iterator<Item = &'a Freeze> + Clone, now: Timestamp) -> Option<Frozen> {
+pub fn frozen(windows: &[Freeze], now: Timestamp) -> Option<Frozen> {
     let mut reason = None;
     let mut until = now;
     for _ in 0..FOLLOWED {
-        let holding = windows.clone().filter_map(|window| Some((window.holds_until(until)?, window)));
+        let holding = windows.iter().filter_map(|window| Some((window.holds_until(until)?, window)));
         // The first of several with the same end, so that the order of the policies decides.
         let Some((end, window)) = holding.reduce(|best, other| if other.0 > best.0 { other } else { best }) else { break };
         reason.get_or_insert_with(|| window.reason.clone());

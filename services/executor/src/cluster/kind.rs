@@ -28,6 +28,10 @@ pub enum Kind {
     EndpointSlice,
     /// Core Events.
     Event,
+    /// `ConfigMaps`.
+    ConfigMap,
+    /// Secrets.
+    Secret,
 }
 
 impl Kind {
@@ -43,6 +47,8 @@ impl Kind {
             Self::Endpoints => ("", "v1", "Endpoints", "endpoints"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
             Self::Event => ("", "v1", "Event", "events"),
+            Self::ConfigMap => ("", "v1", "ConfigMap", "configmaps"),
+            Self::Secret => ("", "v1", "Secret", "secrets"),
         }
     }
 
@@ -76,8 +82,18 @@ impl Kind {
 
     /// Requests about objects of this kind.
     pub(super) fn request(self, namespace: &str) -> Request {
-        let (group, version, _, plural) = self.parts();
-        let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
-        Request::new(format!("{root}/namespaces/{namespace}/{plural}"))
+        let (_, _, _, plural) = self.parts();
+        Request::new(format!("{}/namespaces/{namespace}/{plural}", self.root()))
+    }
+
+    /// Requests about objects of this kind in all namespaces.
+    pub(super) fn request_everywhere(self) -> Request {
+        let (_, _, _, plural) = self.parts();
+        Request::new(format!("{}/{plural}", self.root()))
+    }
+
+    fn root(self) -> String {
+        let (group, version, _, _) = self.parts();
+        if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") }
     }
 }

@@ -120,6 +120,20 @@ impl Cluster {
         Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
     }
 
+    /// Lists the objects of all namespaces that a label selector selects.
+    pub async fn list_everywhere(&self, kind: Kind, selector: &str) -> Result<Vec<Value>, ApiError> {
+        let mut list = self.send(kind.request_everywhere().list(&ListParams::default().labels(selector))).await?;
+        Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
+    }
+
+    /// Deletes an object, if it is still there.
+    pub async fn delete(&self, kind: Kind, namespace: &str, name: &str) -> Result<(), ApiError> {
+        match self.send(kind.request(namespace).delete(name, &DeleteParams::default())).await {
+            Ok(_) | Err(ApiError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Replaces an object, guarded by the resourceVersion in it; answers with what the server made of it.
     pub async fn put(&self, kind: Kind, namespace: &str, name: &str, object: &Value, dry_run: bool) -> Result<Value, ApiError> {
         let params = PostParams { dry_run, field_manager: Some(MANAGER.to_owned()) };

@@ -3,6 +3,7 @@
 //! Guarantees: what is to be done follows from the log and the cluster alone, so a second delivery, a second replica or a restart
 //! in the middle comes to the same end. Must not: keep anything between two messages that the log doesn't have.
 
+mod configuration;
 mod finish;
 mod history;
 mod observe;
@@ -19,11 +20,13 @@ use chassis::{Bus, Clock, ConsumerSpec, Lifecycle};
 use contracts::subjects::{cluster_facts_of_type, streams};
 use contracts::{DeadlineKind, Fact, IncidentSubject};
 use jiff::Timestamp;
+use lastgood_core::configuration::Key;
 use lastgood_core::incident::{Command, Incident, Phase, Recorded, decide, evolve};
 use serde_json::Value;
 
 use crate::cluster::{ApiError, Cluster, Kind};
 use crate::config;
+use crate::snapshots::Snapshots;
 
 /// What the name of its durable consumer begins with.
 const DURABLE: &str = "executor";
@@ -61,6 +64,7 @@ pub struct Executor {
     cluster: Cluster,
     clock: Arc<dyn Clock>,
     config: config::Executor,
+    snapshots: Snapshots,
 }
 
 /// One incident in hand.
@@ -80,7 +84,14 @@ impl Executor {
     /// On this bus and this cluster.
     #[must_use]
     pub fn new(incidents: Incidents, cluster: Cluster, clock: Arc<dyn Clock>, config: config::Executor) -> Self {
-        Self { incidents, cluster, clock, config }
+        let snapshots = Snapshots::new(cluster.clone(), None);
+        Self { incidents, cluster, clock, config, snapshots }
+    }
+
+    /// With the key for the fingerprints of Secrets; without one none is restored.
+    #[must_use]
+    pub fn with_key(self, key: Option<Key>) -> Self {
+        Self { snapshots: Snapshots::new(self.cluster.clone(), key), ..self }
     }
 
     /// Starts consuming the facts of this cluster's incidents.

@@ -180,13 +180,18 @@ impl Executor {
             workload_generation: seen.generation,
             template_hash: hash(&plan.from),
             target_template_hash: hash(&plan.to),
+            version: plan.from.as_ref().map(|from| from.id.clone()).unwrap_or_default(),
         };
         self.tell(case, Command::StartAttempt(intent)).await?;
         Ok(Next::Again)
     }
 
-    /// Asks the server whether it would take the very object; `Watch` carries what it would make of it.
+    /// Looks that the configuration is there that comes back, and asks the server whether it would take the very object; `Watch` carries
+    /// what it would make of it.
     async fn dry_run(&self, case: &mut Case, memory: &mut Memory, attempt: u32, live: &Value) -> Result<Next, HandleError> {
+        if let Some(lack) = self.lacks_configuration(case).await? {
+            return self.stop(case, (HaltReason::ConfigurationMissing, FailureReason::ConfigurationMissing), lack).await;
+        }
         let object = match Self::object(case, memory, attempt, live) {
             Ok(object) => object,
             Err(error) => return self.refused(case, error.to_string()).await,

@@ -13,6 +13,8 @@ use contracts::{Fact, IncidentSubject, LedgerFact, time, v1};
 use executor::cluster::{Cluster, Kind};
 use executor::run::Executor;
 use kube::api::{DynamicObject, PostParams};
+use lastgood_core::configuration::fingerprint::fingerprint;
+use lastgood_core::configuration::{Kind as Held, copy_name, point_to_copies};
 use lastgood_core::incident::{Command, Incident};
 use lastgood_core::template;
 use serde_json::{Value, json};
@@ -310,6 +312,24 @@ pub(crate) fn plan(good: &Value, bad: &Value, now: jiff::Timestamp) -> v1::Plan 
         not_after: Some(time::to_proto(now + jiff::SignedDuration::from_secs(60))),
         ..v1::Plan::default()
     }
+}
+
+/// What the orchestrator plans: the template, and what was applied, refer to the copy.
+pub(crate) fn through_copy(plan: &mut v1::Plan, data: &Value) -> String {
+    let fingerprint = fingerprint(Held::ConfigMap, &json!({"data": data}), None).unwrap();
+    let copy = copy_name("settings", &fingerprint).unwrap();
+    let copies = [((Held::ConfigMap, "settings".to_owned()), copy.clone())].into();
+    let pointed = |json: &[u8]| point_to_copies(&serde_json::from_slice(json).unwrap(), &copies);
+    let template = pointed(&plan.template_json);
+    plan.to.as_mut().unwrap().template_hash = template::hash(&template);
+    plan.template_json = template.to_string().into_bytes();
+    if !plan.last_applied_template_json.is_empty() {
+        plan.last_applied_template_json = pointed(&plan.last_applied_template_json).to_string().into_bytes();
+    }
+    let (kind, name) = ("ConfigMap".to_owned(), "settings".to_owned());
+    plan.configuration =
+        vec![v1::PlannedConfiguration { kind, name, fingerprint, copy: copy.clone(), restored: true, ..Default::default() }];
+    copy
 }
 
 /// A Deployment of the test workload.

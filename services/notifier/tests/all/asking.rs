@@ -61,8 +61,8 @@ async fn the_question_says_how_to_answer_it_and_its_page_goes_once_it_is_answere
     let approve = v1::PersonActed { action: Action::Approve.into(), who: "ann".into(), ..v1::PersonActed::default() };
     stage.execute(Command::PersonAct(approve)).await;
     let gone = || async {
-        let pages = stage.pagerduty.pages();
-        if pages.iter().all(|page| page.resolved_at.is_some()) { Ok(()) } else { Err(stage.pagerduty.render()) }
+        let all = stage.pagerduty.pages();
+        if all.iter().all(|page| page.resolved_at.is_some()) { Ok(()) } else { Err(stage.pagerduty.render()) }
     };
     wait::until("the page's end", SOON, gone).await.unwrap();
     let incident = stage.incidents.load(&subject(), None).await.unwrap().incident;

@@ -147,7 +147,7 @@ pub(crate) fn subject() -> IncidentSubject {
 }
 
 pub(crate) fn version(image: &str) -> v1::Version {
-    let images = vec![v1::ContainerImage { container: "web".into(), image: image.into() }];
+    let images = vec![v1::ContainerImage { container: "web".into(), image: image.into(), ..v1::ContainerImage::default() }];
     v1::Version { template_hash: format!("hash-of-{image}"), images, ..Default::default() }
 }
 

@@ -83,7 +83,7 @@ impl Handler for AlertHandler {
         }
         let mut sorted = self.engine.sort(note, distinct(notification.alerts)).await?;
         // An incident that can't be read, or that a newer binary wrote on, keeps no alert of another one waiting.
-        let (anew, mut failures) = self.engine.repeats(note, sorted.repeats).await;
+        let (anew, mut failures) = Box::pin(self.engine.repeats(note, sorted.repeats)).await;
         sorted.new.extend(anew);
         match self.engine.end_unheard(note, sorted.anew).await {
             Ok(anew) => sorted.new.extend(anew),

@@ -139,7 +139,7 @@ impl Engine {
         opened: &Destination,
     ) -> Result<(), HandleError> {
         let cause = Cause { trigger, heard_at: note.heard_at, requested: None };
-        let commands = self.decide(&opened.subject, workload.kind, &workload.object, cause, &reads).await?;
+        let commands = self.decide(&opened.subject, workload.kind, &workload.object, cause, reads).await?;
         let (mut before, mut expected) = (opened.before.clone(), opened.expected);
         for _ in 0..TRIES {
             let proposal = fold(&before, &commands, self.clock.now());

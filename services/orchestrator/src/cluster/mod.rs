@@ -23,6 +23,8 @@ pub enum Kind {
     ControllerRevision,
     Pod,
     Service,
+    ConfigMap,
+    Secret,
 }
 
 impl Kind {
@@ -40,6 +42,8 @@ impl Kind {
             Self::ControllerRevision => "ControllerRevision",
             Self::Pod => "Pod",
             Self::Service => "Service",
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
         }
     }
 
@@ -53,6 +57,8 @@ impl Kind {
             Self::ControllerRevision => ("/apis/apps/v1", "controllerrevisions"),
             Self::Pod => ("/api/v1", "pods"),
             Self::Service => ("/api/v1", "services"),
+            Self::ConfigMap => ("/api/v1", "configmaps"),
+            Self::Secret => ("/api/v1", "secrets"),
         }
     }
 
@@ -83,6 +89,14 @@ pub struct LookupError {
     /// What came instead.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl LookupError {
+    /// Whether the API server said that our roles don't allow it: that it will say again.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self.source.downcast_ref(), Some(kube::Error::Api(status)) if status.code == 403)
+    }
 }
 
 /// Reads of one cluster.

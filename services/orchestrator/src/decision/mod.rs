@@ -3,6 +3,7 @@
 //!
 //! Guarantees: what cannot be read is an outage, and then nothing is decided. Must not: append; who knows the expectation does.
 
+mod configuration;
 mod deciding;
 mod openings;
 mod propose;
@@ -17,12 +18,15 @@ use chassis::incidents::Incidents;
 use contracts::v1::{Occurrence, RollbackRequested, WorkloadRef};
 use contracts::{HaltReason, IncidentSubject};
 use jiff::{SignedDuration, Timestamp};
+use lastgood_core::configuration::restore::Rules as ConfigurationRules;
+use lastgood_core::configuration::{Key, version_id};
 use lastgood_core::incident::{Command, Incident};
 use lastgood_core::policy::Effective;
 
 use crate::budget::{BudgetStore, is_limited};
 use crate::cluster::{Kind, Lookup, LookupError, Object, Selector};
 use crate::config::Settings;
+use crate::configuration::{Reader, Seen, recorded};
 use crate::correlate::Rules;
 use crate::ledger::carriers::{self, Carrier};
 use crate::ledger::{LedgerStore, LedgerView, Terms};
@@ -64,6 +68,7 @@ pub struct Engine {
     pub openings: Openings,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    key: Option<Key>,
 }
 
 /// Why an incident is there.
@@ -106,7 +111,20 @@ impl Engine {
             cluster,
             rules: Arc::new(rules),
             settings: Arc::new(settings),
+            key: None,
         }
+    }
+
+    /// With the key for the fingerprints of Secrets; without one they count by their names alone.
+    #[must_use]
+    pub fn with_key(self, key: Option<Key>) -> Self {
+        Self { key, ..self }
+    }
+
+    /// Reads the configuration of workloads.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.cluster), self.key.clone())
     }
 
     /// The policy that is in force for each workload.
@@ -115,7 +133,7 @@ impl Engine {
         let engine = self.clone();
         // Before it is known which policies there are, nothing is recorded: one of them may forbid it.
         let unread = Effective { ledger: false, ..Effective::default() };
-        Arc::new(move |workload| engine.effective(Kind::Deployment, workload).unwrap_or_else(|_| unread.clone()))
+        Arc::new(move |kind, workload| engine.effective(kind, workload).unwrap_or_else(|_| unread.clone()))
     }
 
     /// What is in force for a workload as it is now.
@@ -144,14 +162,20 @@ impl Engine {
         pre: &Prefetched,
     ) -> Result<Vec<Command>, HandleError> {
         let policy = self.effective(kind, workload)?;
-        let failing_workloads = self.failing_workloads(subject, &policy.mass_failure).await?;
-        let sets = self.sets_if_needed(kind, workload, &policy, &pre.log.ledger).await?;
+        let rules = ConfigurationRules::from(&policy);
+        let (failing_workloads, running) = futures::try_join!(
+            async { self.failing_workloads(subject, &policy.mass_failure).await.map_err(HandleError::from) },
+            async { self.running(workload, rules).await.map_err(HandleError::from) }
+        )?;
+        let sets = self.sets_if_needed(kind, workload, &running, &policy, &pre.log.ledger).await?;
         let now = self.clock.now();
         let mut course = decide_course(&Inputs {
             kind,
             workload,
             sets: &sets,
             ledger: &pre.log.ledger,
+            running: &running,
+            rules,
             alert_since: contracts::time::from_proto(cause.trigger.starts_at.as_ref()).unwrap_or(cause.heard_at),
             about: cause.trigger.labels.get(ABOUT).map(String::as_str),
             requested: cause.requested,
@@ -161,7 +185,11 @@ impl Engine {
             policy: &policy,
             now,
         });
-        self.admit(subject, &mut course, &policy).await?;
+        course.step = self.with_configuration(course.step, workload.namespace(), &running, rules).await?;
+        // A person who asks is held back by no budget, and takes of none.
+        if cause.requested.is_none() {
+            self.admit(subject, &mut course, &policy).await?;
+        }
         let planned = match &course.step {
             Step::Roll(target) | Step::Hold(target, _, _) => {
                 let from = course.current.version.clone().unwrap_or_default();
@@ -218,11 +246,12 @@ impl Engine {
         &self,
         kind: Kind,
         workload: &Object,
+        running: &[Seen],
         policy: &Effective,
         ledger: &LedgerView,
     ) -> Result<Vec<Carrier>, LookupError> {
-        let hash = workload.template().map(lastgood_core::template::hash).unwrap_or_default();
-        let known = kind == Kind::Deployment && ledger.current_since(&hash).is_some();
+        let id = workload.template().map(|template| version_id(template, &recorded(running))).unwrap_or_default();
+        let known = kind == Kind::Deployment && ledger.current_since(&id).is_some();
         if known && !policy.allow_unknown {
             return Ok(Vec::new());
         }

@@ -113,13 +113,7 @@ mod tests {
     }
 
     fn target() -> Box<Target> {
-        Box::new(Target {
-            version: version("one"),
-            evidence: "seen".into(),
-            template_json: Vec::new(),
-            last_applied_template_json: Vec::new(),
-            managed_fields_json: Vec::new(),
-        })
+        Box::new(Target { version: version("one"), evidence: "seen".into(), ..Target::default() })
     }
 
     fn plan() -> (v1::Plan, String) {
@@ -166,7 +160,7 @@ mod tests {
         let asked = ["approval_requested", "rollback_planned", "notification_requested"];
         assert_eq!(after(Waits { grace: None, approval }), asked);
         let both = ["approval_requested", "grace_begun", "rollback_planned", "notification_requested"];
-        assert_eq!(after(Waits { grace, approval }), both);
+        assert_eq!(after(Waits { approval, grace }), both);
     }
 
     #[test]

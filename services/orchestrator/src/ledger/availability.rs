@@ -119,7 +119,8 @@ mod tests {
         for (updated, available, expected) in [(2, 2, true), (1, 2, false), (2, 1, false)] {
             assert_eq!(is(Kind::DaemonSet, json!({}), status(updated, available)), expected);
         }
-        let nowhere = json!({"observedGeneration": 2, "desiredNumberScheduled": 0, "currentNumberScheduled": 0, "numberReady": 0});
+        let nowhere =
+            json!({"observedGeneration": 2, "desiredNumberScheduled": 0, "currentNumberScheduled": 0, "numberReady": 0});
         assert!(!is(Kind::DaemonSet, json!({}), nowhere), "on no node nothing is proved");
     }
 }

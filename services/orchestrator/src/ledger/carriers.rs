@@ -120,7 +120,8 @@ mod tests {
     #[test]
     fn only_its_own_count_and_of_each_version_the_newest() {
         let read = [("v1", 4, "u"), ("v1", 1, "u"), ("v2", 3, "u"), ("v3", 9, "other")];
-        let carriers: Vec<_> = read.iter().filter_map(|(image, n, owner)| Carrier::of(&controller_revision(image, *n, owner))).collect();
+        let carriers: Vec<_> =
+            read.iter().filter_map(|(image, n, owner)| Carrier::of(&controller_revision(image, *n, owner))).collect();
         let workload = Object::new(json!({"metadata": {"uid": "u"}}));
         let mut numbers: Vec<_> = by_version(&workload, &carriers).into_values().map(|carrier| carrier.revision).collect();
         numbers.sort_unstable();
@@ -138,8 +139,10 @@ mod tests {
         let mut daemon = controller_revision("v1", 1, "u").json().clone();
         daemon["metadata"]["labels"] = json!({revision::POD_LABEL: "77f"});
         assert!(Carrier::of(&Object::new(daemon)).unwrap().has(&pod("u", "77f")));
-        let set = Object::new(json!({"metadata": {"name": "web-1", "uid": "rs", "ownerReferences": [{"uid": "u", "controller": true}]},
-            "spec": {"template": template("v1")}}));
+        let set = Object::new(
+            json!({"metadata": {"name": "web-1", "uid": "rs", "ownerReferences": [{"uid": "u", "controller": true}]},
+            "spec": {"template": template("v1")}}),
+        );
         let set = Carrier::of(&set).unwrap();
         assert!(set.has(&pod("rs", "")) && !set.has(&pod("u", "")) && !set.has(&pod("u", "web-1")));
     }

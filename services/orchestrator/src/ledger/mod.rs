@@ -7,6 +7,7 @@
 
 pub mod availability;
 pub mod carriers;
+mod configured;
 pub mod observe;
 mod rolled_back;
 pub mod soak;

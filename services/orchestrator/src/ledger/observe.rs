@@ -7,40 +7,62 @@
 use std::collections::BTreeMap;
 
 use contracts::{LedgerFact, v1};
+use lastgood_core::configuration::{id_of, version_id, without_copies};
 use lastgood_core::template;
 use serde_json::Value;
 
 use super::LedgerView;
 use super::carriers::{Carrier, by_version};
 use crate::cluster::Object;
+use crate::configuration::{Seen, recorded};
 
 /// kubectl's record of what was applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The name under which the executor writes.
 const OUR_MANAGER: &str = "lastgood";
 
-/// The facts that this look adds, oldest version first.
+/// The facts that this look adds, oldest version first; `seen` is the configuration that the template refers to, as it is now.
 #[must_use]
-pub fn observe(view: &LedgerView, deployment: &Object, sets: &[Carrier]) -> Vec<LedgerFact> {
+pub fn observe(view: &LedgerView, deployment: &Object, sets: &[Carrier], seen: &[Seen]) -> Vec<LedgerFact> {
     let Some(template) = deployment.template() else { return Vec::new() };
-    let current = template::hash(template);
+    let hash = template::hash(template);
     let sets = by_version(deployment, sets);
-    let Some(running) = sets.get(&current) else { return Vec::new() };
+    let Some(running) = sets.get(&hash) else { return Vec::new() };
+    let current = configured(version(&hash, template, running), template, view, seen);
     let mut facts = Vec::new();
-    if let Some(observed) = current_version(view, deployment, &current, running) {
-        if view.current_hash() != Some(&current) {
-            facts.extend(found_besides(view, deployment, &current, &sets));
+    let becomes_current = view.current_hash() != Some(&current.id);
+    if let Some(observed) = current_version(view, deployment, current) {
+        if becomes_current {
+            facts.extend(found_besides(view, deployment, &hash, &sets));
         }
         facts.push(observed.into());
     }
     facts
 }
 
-/// `spec.template` of the last-applied-configuration, JSON; empty where there is none.
+/// The version with its configuration, and with what follows where nothing else has changed: it did not begin with its ReplicaSet, and
+/// pods that read it as they start have not read it.
+fn configured(version: v1::Version, template: &Value, view: &LedgerView, seen: &[Seen]) -> v1::Version {
+    let configuration = recorded(seen);
+    let id = version_id(template, &configuration);
+    let before = view.current_hash().and_then(|current| view.known(current)).map(|known| &known.version);
+    let before = before.filter(|before| before.template_hash == version.template_hash && id_of(before) != id);
+    let Some(before) = before else { return v1::Version { id, configuration, ..version } };
+    let same = |one: &v1::Configuration| {
+        before.configuration.iter().any(|old| {
+            (&old.kind, &old.name, &old.fingerprint, old.absent) == (&one.kind, &one.name, &one.fingerprint, one.absent)
+        })
+    };
+    let in_place = seen.iter().any(|one| one.reference.at_start && !same(&one.recorded));
+    v1::Version { id, configuration, in_place, first_seen: None, ..version }
+}
+
+/// `spec.template` of the last-applied-configuration, JSON, with the names that its owner gave; empty where there is none.
 #[must_use]
 pub fn last_applied_template(deployment: &Object) -> Vec<u8> {
     let applied = deployment.annotation(LAST_APPLIED).and_then(|text| serde_json::from_str::<Value>(text).ok());
-    applied.as_ref().and_then(|applied| applied.pointer("/spec/template")).map(json_bytes).unwrap_or_default()
+    let template = applied.as_ref().and_then(|applied| applied.pointer("/spec/template"));
+    template.map(|template| json_bytes(&without_copies(template))).unwrap_or_default()
 }
 
 /// Who owns which part of the template: what of managedFields matters to a later rollback.
@@ -65,21 +87,22 @@ fn managed_fields(deployment: &Object) -> Vec<u8> {
     json_bytes(fields)
 }
 
-fn current_version(view: &LedgerView, deployment: &Object, hash: &str, running: &Carrier) -> Option<v1::VersionObserved> {
+fn current_version(view: &LedgerView, deployment: &Object, current: v1::Version) -> Option<v1::VersionObserved> {
     let template = deployment.template()?;
+    let known = view.known(&current.id).filter(|_| view.current_hash() == Some(&current.id));
+    let same_configuration = known.is_some_and(|known| known.version.configuration == current.configuration);
     let observed = v1::VersionObserved {
-        version: Some(version(hash, template, running)),
+        version: Some(current),
         workload_uid: deployment.uid().to_owned(),
-        template_json: json_bytes(&template::normalise(template)),
+        template_json: json_bytes(&template::normalise(&without_copies(template))),
         last_applied_template_json: last_applied_template(deployment),
         managed_fields_json: managed_fields(deployment),
     };
-    let known = view.known(hash).filter(|_| view.current_hash().is_some_and(|current| current == hash));
     let nothing_new = known.is_some_and(|known| {
         let applied = &observed.last_applied_template_json;
         let same_owners = observed.managed_fields_json.is_empty()
             || owners_of(&known.managed_fields_json) == owners_of(&observed.managed_fields_json);
-        same_owners && (applied.is_empty() || *applied == known.last_applied_template_json)
+        same_configuration && same_owners && (applied.is_empty() || *applied == known.last_applied_template_json)
     });
     (!nothing_new).then_some(observed)
 }
@@ -88,15 +111,16 @@ fn owners_of(json: &[u8]) -> Vec<(String, String, Value)> {
     serde_json::from_slice(json).map(|fields| template_owners(&fields)).unwrap_or_default()
 }
 
-/// Versions that something carries and that the ledger doesn't know, oldest first.
+/// Versions that something carries and that the ledger doesn't know, oldest first. Nobody knows with which configuration they ran.
 fn found_besides(view: &LedgerView, deployment: &Object, current: &str, sets: &BTreeMap<String, &Carrier>) -> Vec<LedgerFact> {
-    let mut unknown: Vec<_> = sets.iter().filter(|(hash, _)| *hash != current && view.known(hash).is_none()).collect();
+    let mut unknown: Vec<_> =
+        sets.iter().filter(|(hash, _)| *hash != current && view.of_template(hash).next().is_none()).collect();
     unknown.sort_by_key(|(_, set)| set.revision);
     let observed = |(hash, set): (&String, &&Carrier)| {
         LedgerFact::from(v1::VersionObserved {
             version: Some(version(hash, &set.template, set)),
             workload_uid: deployment.uid().to_owned(),
-            template_json: json_bytes(&set.template),
+            template_json: json_bytes(&without_copies(&set.template)),
             ..v1::VersionObserved::default()
         })
     };
@@ -112,7 +136,7 @@ pub fn version(hash: &str, template: &Value, set: &Carrier) -> v1::Version {
         revision: set.revision,
         replica_set: set.name.clone(),
         first_seen: set.created.map(contracts::time::to_proto),
-        fully_available_at: None,
+        ..v1::Version::default()
     }
 }
 
@@ -126,6 +150,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// A look at a workload without configuration.
+    fn observe(view: &LedgerView, deployment: &Object, sets: &[Carrier]) -> Vec<LedgerFact> {
+        super::observe(view, deployment, sets, &[])
+    }
 
     fn template(image: &str) -> Value {
         json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": image}]}})
@@ -143,7 +172,8 @@ mod tests {
     fn set(image: &str, revision: i64) -> Carrier {
         let mut template = template(image);
         template["metadata"]["labels"]["pod-template-hash"] = json!("x");
-        let set = Object::new(json!({"metadata": {"name": format!("web-{revision}"), "creationTimestamp": "2026-11-21T10:00:00Z",
+        let set =
+            Object::new(json!({"metadata": {"name": format!("web-{revision}"), "creationTimestamp": "2026-11-21T10:00:00Z",
                 "annotations": {"deployment.kubernetes.io/revision": revision.to_string()},
                 "ownerReferences": [{"kind": "Deployment", "name": "web", "uid": "u", "controller": true}]},
             "spec": {"template": template}}));

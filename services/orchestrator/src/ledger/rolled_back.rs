@@ -11,6 +11,7 @@ use chassis::incidents::Incidents;
 use contracts::{Fact, LedgerFact, v1};
 
 use super::LedgerStore;
+use super::view::rolled_back_from;
 
 /// How long the watch gets to record a version before this does.
 const TRIES: u64 = 4;
@@ -38,10 +39,10 @@ impl Handler for RolledBack {
             _ => return Ok(()),
         };
         let view = self.store.load(&subject.workload).await?;
-        let mark =
-            v1::VersionRolledBackFrom { template_hash: started.template_hash.clone(), incident: subject.incident.to_string() };
+        let id = rolled_back_from(&started).to_owned();
+        let mark = v1::VersionRolledBackFrom { template_hash: id.clone(), incident: subject.incident.to_string() };
         let mut facts: Vec<LedgerFact> = Vec::new();
-        match view.known(&started.template_hash) {
+        match view.known(&id) {
             Some(known) if known.rolled_back_from.as_ref() == Some(&mark.incident) => return Ok(()),
             Some(_) => {}
             None if delivery.deliveries < TRIES => {

@@ -47,6 +47,24 @@ impl Stand {
     }
 }
 
+/// Whether these pods run with the version's configuration. One that was changed under running pods is read by those containers only that
+/// have started since: how the others do proves nothing of it.
+#[must_use]
+pub fn took_up(known: &Known, since: Option<Timestamp>, pods: &[Object]) -> bool {
+    if !known.version.in_place {
+        return true;
+    }
+    // The kubelet tells whole seconds.
+    let Some(since) = since.and_then(|since| Timestamp::from_second(since.as_second()).ok()) else { return false };
+    let started = |status: &Value| {
+        let at = status.pointer("/state/running/startedAt").and_then(Value::as_str);
+        at.and_then(|at| at.parse::<Timestamp>().ok()).is_some_and(|at| at >= since)
+    };
+    let statuses = |pod: &Object| pod.at("/status/containerStatuses").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut staying = pods.iter().filter(|pod| !pod.is_terminating()).peekable();
+    staying.peek().is_some() && staying.flat_map(statuses).all(|status| started(&status))
+}
+
 /// Restarts of all containers of these pods.
 #[must_use]
 pub fn restarts(pods: &[Object]) -> u32 {
@@ -73,7 +91,7 @@ pub fn due(known: &Known, soak: Duration) -> Option<Timestamp> {
 /// What this look adds about how the current version stands.
 #[must_use]
 pub fn prove(known: &Known, stand: &Stand, soak: Duration) -> Vec<LedgerFact> {
-    let template_hash = known.version.template_hash.clone();
+    let template_hash = known.id().to_owned();
     if is_proved(known, soak) {
         return Vec::new();
     }
@@ -173,6 +191,19 @@ mod tests {
     fn without_a_soak_one_look_is_proof() {
         assert!(is_proved(&soaking(), Duration::ZERO));
         assert!(prove(&soaking(), &Stand { restarts: 9, ..stand(1) }, Duration::ZERO).is_empty());
+    }
+
+    #[test]
+    fn what_pods_have_not_read_proves_nothing() {
+        let pod = |minute: i64| {
+            Object::new(json!({"status": {"containerStatuses": [{"state": {"running": {"startedAt": at(minute).to_string()}}}]}}))
+        };
+        let version = v1::Version { in_place: true, ..v1::Version::default() };
+        let edited = Known { version, ..Known::default() };
+        assert!(!took_up(&edited, Some(at(5)), &[pod(6), pod(4)]));
+        assert!(took_up(&edited, Some(at(5)), &[pod(6), pod(5)]));
+        assert!(!took_up(&edited, None, &[pod(6)]) && !took_up(&edited, Some(at(5)), &[]));
+        assert!(took_up(&Known::default(), None, &[pod(1)]), "a rollout brought it");
     }
 
     #[test]

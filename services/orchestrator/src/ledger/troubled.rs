@@ -7,6 +7,7 @@
 use chassis::bus::{Delivery, HandleError};
 use chassis::incidents::Incidents;
 use contracts::v1::{CurrentVersionIdentified, VersionTroubled};
+use lastgood_core::configuration::id_of;
 
 use super::LedgerStore;
 use crate::decision::ABOUT;
@@ -23,20 +24,21 @@ impl LedgerStore {
         identified: &CurrentVersionIdentified,
     ) -> Result<(), HandleError> {
         let (subject, _) = delivery.incident()?;
-        let Some(hash) = identified.version.as_ref().map(|version| version.template_hash.clone()) else { return Ok(()) };
+        let Some(version) = &identified.version else { return Ok(()) };
         let view = self.load(&subject.workload).await?;
         let incident = subject.incident.to_string();
-        let Some(known) = view.known(&hash) else { return Ok(()) };
+        let Some(known) = view.known(id_of(version)) else { return Ok(()) };
         if known.troubles.iter().any(|trouble| trouble.incident == incident) {
             return Ok(());
         }
         let loaded = incidents.load(&subject, Some(delivery.sequence())).await?;
         let Some(trigger) = loaded.incident.opened.map(|opened| opened.trigger) else { return Ok(()) };
-        if trigger.labels.get(ABOUT).is_some_and(|about| *about != hash) {
+        if trigger.labels.get(ABOUT).is_some_and(|about| *about != version.template_hash) {
             return Ok(());
         }
         let detail = if trigger.alert_name.is_empty() { NAMELESS.to_owned() } else { trigger.alert_name };
-        let fact = VersionTroubled { template_hash: hash, kind: "alert".to_owned(), detail, incident };
+        let template_hash = id_of(version).to_owned();
+        let fact = VersionTroubled { template_hash, kind: "alert".to_owned(), detail, incident };
         self.append(&subject.workload, &view, &[fact.into()]).await?;
         Ok(())
     }

@@ -5,6 +5,7 @@
 use contracts::v1::RollbackStarted;
 use contracts::{LedgerFact, v1};
 use jiff::Timestamp;
+use lastgood_core::configuration::id_of;
 use lastgood_core::ledger::{Known, Ledger, evolve};
 
 /// The fold of a workload's ledger facts.
@@ -33,27 +34,28 @@ impl LedgerView {
 
     fn note_current(&mut self, at: Timestamp, observed: &v1::VersionObserved) {
         let Some(version) = &observed.version else { return };
-        if self.current_hash() == Some(&version.template_hash) {
+        let id = id_of(version).to_owned();
+        if self.current_hash() == Some(&id) {
             return;
         }
         // A version seen for the first time began when its ReplicaSet did; one that came back began when it was seen to.
-        let new = !self.ledger.versions.contains_key(&version.template_hash);
+        let new = !self.ledger.versions.contains_key(&id);
         let begun = contracts::time::from_proto(version.first_seen.as_ref()).filter(|begun| new && *begun < at).unwrap_or(at);
-        self.current = Some((version.template_hash.clone(), begun));
+        self.current = Some((id, begun));
     }
 
     fn note_kept(&mut self, kept: &v1::VersionKept) {
         let version = kept.observed.as_ref().and_then(|observed| observed.version.as_ref());
         let since = contracts::time::from_proto(kept.current_since.as_ref());
         if let (Some(version), Some(since)) = (version, since) {
-            self.current = Some((version.template_hash.clone(), since));
+            self.current = Some((id_of(version).to_owned(), since));
         }
     }
 
     /// With a rollback that its own mark may lag behind: what the log says was begun must never be gone back to.
     #[must_use]
     pub fn knowing_of(mut self, incident: &str, started: &RollbackStarted) -> Self {
-        let Some(known) = self.ledger.versions.get_mut(&started.template_hash) else { return self };
+        let Some(known) = self.ledger.versions.get_mut(rolled_back_from(started)) else { return self };
         if known.rolled_back_from.as_deref() != Some(incident) {
             // What a person said before that speaks for it no more.
             known.marked = known.marked.take().filter(|marked| !marked.good);
@@ -62,7 +64,12 @@ impl LedgerView {
         self
     }
 
-    /// The version that ran when the ledger was last written.
+    /// The versions that have this template, each with another configuration.
+    pub fn of_template(&self, hash: &str) -> impl Iterator<Item = &Known> {
+        self.ledger.versions.values().filter(move |known| known.version.template_hash == hash)
+    }
+
+    /// The id of the version that ran when the ledger was last written.
     #[must_use]
     pub fn current_hash(&self) -> Option<&String> {
         self.current.as_ref().map(|(hash, _)| hash)
@@ -79,6 +86,11 @@ impl LedgerView {
     pub fn known(&self, hash: &str) -> Option<&Known> {
         self.ledger.versions.get(hash)
     }
+}
+
+/// The id of the version that an attempt rolls back from.
+pub(super) fn rolled_back_from(started: &RollbackStarted) -> &str {
+    if started.version.is_empty() { &started.template_hash } else { &started.version }
 }
 
 #[cfg(test)]

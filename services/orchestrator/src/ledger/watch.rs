@@ -2,7 +2,8 @@
 //!
 //! Guarantees: each look reads the workload and what carries its versions live, so that events which come late or out of order can't record
 //! an old state as the present one; a look that found nothing new writes nothing; at the end of a version's soak it is looked at again, also
-//! if nothing happened; a ledger that has grown is compacted. Memory holds a few numbers a workload. An outage delays and loses nothing
+//! if nothing happened, and so it is when the content of what its template refers to changes; a ledger that has grown is compacted. Memory
+//! holds a few numbers and names a workload, and nothing of what ConfigMaps and Secrets hold. An outage delays and loses nothing
 //! that is still so afterwards. Must not: claim what it did not see.
 
 use std::collections::{BTreeSet, HashMap};
@@ -24,6 +25,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
+use lastgood_core::configuration::references;
 use lastgood_core::ledger::surplus;
 use lastgood_core::policy::Effective;
 use lastgood_core::template;
@@ -31,11 +33,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::availability::{Counts, is_available, is_caught_up};
 use super::carriers::{self, Carrier, by_version};
+use super::configured::{Referred, changes};
 use super::observe::{last_applied_template, observe, template_owners};
 use super::soak::{self, Stand};
 use super::wakes::{Key, Wakes};
 use super::{LedgerStore, LedgerView, StoreError};
 use crate::cluster::{Kind, Lookup, LookupError, Object, Selector};
+use crate::configuration::{Reader, Seen};
 
 /// Looks at the same time.
 const CONCURRENT: usize = 4;
@@ -51,7 +55,7 @@ const NOT_AFTER: SignedDuration = SignedDuration::from_mins(5);
 const FACTS: usize = 300;
 
 /// The policy that is in force for a workload.
-pub type Terms = Arc<dyn Fn(&Object) -> Effective + Send + Sync>;
+pub type Terms = Arc<dyn Fn(Kind, &Object) -> Effective + Send + Sync>;
 
 /// Why the watch ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -84,12 +88,14 @@ struct Watch {
     /// What was last looked at, by workload, as a hash of all that matters here.
     seen: Arc<Mutex<HashMap<Key, u64>>>,
     wakes: Arc<Wakes>,
+    referred: Arc<Referred>,
+    reader: Reader,
 }
 
 /// Watches until told to stop. `cluster_name` is the name in subjects; `listed` is called once everything there was has been looked at.
 pub async fn watch(
     client: Client,
-    cluster: Arc<dyn Lookup>,
+    reader: Reader,
     store: LedgerStore,
     terms: Terms,
     cluster_name: &str,
@@ -97,11 +103,15 @@ pub async fn watch(
     listed: impl Fn() + Send + Sync,
 ) -> Result<(), WatchError> {
     let (incidents, clock) = (Incidents::new(store.bus().clone()), Arc::clone(store.bus().clock()));
-    let (seen, wakes) = (Arc::default(), Arc::default());
-    let watch = Watch { cluster, store, incidents, clock, terms, name: cluster_name.into(), seen, wakes };
+    let (seen, wakes, referred) = (Arc::default(), Arc::default(), Arc::default());
+    let name = cluster_name.into();
+    let watch =
+        Watch { cluster: Arc::clone(&reader.cluster), reader, store, incidents, clock, terms, name, seen, wakes, referred };
     let not_listed = Mutex::new(BTreeSet::from(Kind::WORKLOADS));
     let events = select_all(Kind::WORKLOADS.map(|kind| events(&client, kind)));
     let (watch, stop, listed, not_listed) = (&watch, &stopping, &listed, &not_listed);
+    let configured = changes(&client, &watch.referred, watch.reader.reads_secrets())
+        .for_each_concurrent(CONCURRENT, |key| watch.look_until_done(key, stop));
     let looks = events.for_each_concurrent(CONCURRENT, |(kind, event)| async move {
         match event {
             Event::Apply(object) | Event::InitApply(object) => watch.look_if_new(kind, object, stop).await,
@@ -119,6 +129,7 @@ pub async fn watch(
         biased;
         () = stopping.cancelled() => Ok(()),
         () = looks => Err(WatchError::Ended),
+        () = configured => Err(WatchError::Ended),
         () = watch.wake(stop) => Ok(()),
     }
 }
@@ -138,6 +149,7 @@ impl Watch {
         let (namespace, name) = (object.metadata.namespace.clone(), object.metadata.name.clone());
         let key = (kind, namespace.unwrap_or_default(), name.unwrap_or_default());
         self.wakes.set(&key, None);
+        self.referred.set(&key, Vec::new());
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
@@ -207,9 +219,10 @@ impl Watch {
     async fn look(&self, key: &Key) -> Result<Option<u64>, LookError> {
         let (kind, namespace, name) = (key.0, key.1.as_str(), key.2.as_str());
         let Some(object) = self.cluster.get(kind, namespace, name).await? else { return Ok(None) };
-        let terms = (self.terms)(&object);
+        let terms = (self.terms)(kind, &object);
         if !terms.ledger {
             self.wakes.set(key, None);
+            self.referred.set(key, Vec::new());
             return Ok(Some(digest(kind, &object)));
         }
         let workload = WorkloadRef {
@@ -220,7 +233,8 @@ impl Watch {
         };
         let carriers = carriers::list(self.cluster.as_ref(), kind, &object).await?;
         let view = self.store.load(&workload).await?;
-        let mut facts = observe(&view, &object, &carriers);
+        let seen = self.configuration(key, &object, &terms).await?;
+        let mut facts = observe(&view, &object, &carriers, &seen);
         let mut view = self.store.add(&workload, view, &facts).await?;
         let proof = self.prove(&workload, (kind, &object), &carriers, &view, terms.soak).await?;
         if !proof.is_empty() {
@@ -239,6 +253,13 @@ impl Watch {
         Ok(Some(digest(kind, &object)))
     }
 
+    /// What the template refers to, as it is now. Noted before it is read, so that what changes from then on wakes another look.
+    async fn configuration(&self, key: &Key, deployment: &Object, terms: &Effective) -> Result<Vec<Seen>, LookError> {
+        let Some(template) = deployment.template() else { return Ok(Vec::new()) };
+        self.referred.set(key, references(template).into_iter().map(|reference| (reference.kind, reference.name)).collect());
+        Ok(self.reader.running(deployment.namespace(), template, terms.into()).await?)
+    }
+
     /// How the current version stands, where that is still to be seen.
     async fn prove(
         &self,
@@ -248,15 +269,20 @@ impl Watch {
         view: &LedgerView,
         soak: Duration,
     ) -> Result<Vec<LedgerFact>, LookError> {
+        // What was observed just now, of this very template.
         let hash = object.template().map(template::hash).unwrap_or_default();
-        let Some(known) = view.known(&hash).filter(|_| view.current_hash() == Some(&hash)) else { return Ok(Vec::new()) };
+        let Some(known) = view.current_hash().and_then(|id| view.known(id)).filter(|known| known.version.template_hash == hash)
+        else {
+            return Ok(Vec::new());
+        };
         let nothing_to_see = known.clean_since.is_none() && !is_available(kind, object);
         if soak::is_proved(known, soak) || nothing_to_see {
             return Ok(Vec::new());
         }
         let pods = self.pods(object, carriers, &hash).await?;
         let (now, _) = self.store.bus().server_time(streams::LEDGER).await?;
-        let stand = Stand::of(kind, object, &pods, self.is_quiet(workload).await?, now);
+        let mut stand = Stand::of(kind, object, &pods, self.is_quiet(workload).await?, now);
+        stand.available &= soak::took_up(known, view.current_since(known.id()), &pods);
         Ok(soak::prove(known, &stand, soak))
     }
 
@@ -286,7 +312,8 @@ impl Watch {
     /// When the current version has to be looked at again, whatever happens.
     fn next_look(&self, view: &LedgerView, soak: Duration) -> Option<Timestamp> {
         let known = view.known(view.current_hash()?)?;
-        if soak::is_proved(known, soak) || known.version.fully_available_at.is_none() {
+        let unread = known.version.in_place;
+        if soak::is_proved(known, soak) || (known.version.fully_available_at.is_none() && !unread) {
             return None;
         }
         let now = self.clock.now();
@@ -306,6 +333,8 @@ fn digest(kind: Kind, workload: &Object) -> u64 {
     for (manager, operation, fields) in workload.at("/metadata/managedFields").map(template_owners).unwrap_or_default() {
         (manager, operation, fields.to_string()).hash(&mut hasher);
     }
+    // Whoever opts in has copies of the configuration kept from then on.
+    workload.annotation(crate::effective::MODE).hash(&mut hasher);
     is_available(kind, workload).hash(&mut hasher);
     is_caught_up(workload).hash(&mut hasher);
     // A resumed rollout makes its ReplicaSet later than the template says.

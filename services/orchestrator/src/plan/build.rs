@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use contracts::v1;
 use jiff::Timestamp;
+use lastgood_core::configuration::without_copies;
 use lastgood_core::ledger::describe;
 use lastgood_core::plan::diff::diff;
 use lastgood_core::plan::services::{ServiceView, switch};
@@ -83,7 +84,9 @@ pub fn build(
     let empty = Value::Null;
     let restored: Value = serde_json::from_slice(&target.template_json).unwrap_or(Value::Null);
     let service_switches = switches(workload, &restored, services, foreign);
-    let mut lines = diff(workload.template().unwrap_or(&empty), &restored);
+    // The names of copies tell people nothing; what they hold does.
+    let mut lines = diff(&without_copies(workload.template().unwrap_or(&empty)), &without_copies(&restored));
+    lines.extend(target.lines.iter().cloned());
     lines.extend(notes(kind, workload));
     let lines = lines.join("\n");
     let switched: String = service_switches.iter().map(|switch| ["; switch Service ", &switch.name].concat()).collect();
@@ -100,6 +103,7 @@ pub fn build(
         service_switches,
         diff: lines.clone(),
         not_after: Some(contracts::time::to_proto(not_after)),
+        configuration: target.configuration.clone(),
         ..v1::Plan::default()
     };
     Planned { plan, summary: format!("{summary}\n{lines}") }
@@ -137,6 +141,7 @@ mod tests {
             template_json: template("v1").to_string().into_bytes(),
             last_applied_template_json: b"{}".to_vec(),
             managed_fields_json: b"[]".to_vec(),
+            ..Target::default()
         }
     }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use contracts::{HaltReason, v1};
 use jiff::{SignedDuration, Timestamp};
+use lastgood_core::configuration::restore::{Now, Rules, planned};
+use lastgood_core::configuration::{Place, id_of, version_id};
 use lastgood_core::ledger::{Choice, Known, Standing, describe};
 use lastgood_core::policy::{ApprovalTimeout, Effective, Mode};
 use lastgood_core::rollout::Rollout;
@@ -16,11 +18,15 @@ use lastgood_core::template;
 
 use crate::brakes;
 use crate::cluster::{Kind, Object};
+use crate::configuration::{Seen, recorded};
 use crate::effective::ALLOW_UNKNOWN;
 use crate::ledger::LedgerView;
 use crate::ledger::carriers::{Carrier, by_version};
 use crate::ledger::observe::version;
 use crate::plan::way_back::no_way_back;
+
+/// Why a version is no target that differs in what does not come back only.
+const SAME_TEMPLATE: &str = "differs from what runs only in configuration that the policy does not restore";
 
 /// Everything that the decision depends on.
 #[derive(Debug)]
@@ -33,6 +39,10 @@ pub struct Inputs<'a> {
     pub sets: &'a [Carrier],
     /// What is known of its versions.
     pub ledger: &'a LedgerView,
+    /// The configuration that its template refers to, as it is now.
+    pub running: &'a [Seen],
+    /// What the policy says of configuration.
+    pub rules: Rules,
     /// Since when the alert fires.
     pub alert_since: Timestamp,
     /// The version that the alert says it is about, by its template's hash, where it does.
@@ -52,7 +62,7 @@ pub struct Inputs<'a> {
 }
 
 /// The version to go back to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Target {
     /// Which.
     pub version: v1::Version,
@@ -64,6 +74,10 @@ pub struct Target {
     pub last_applied_template_json: Vec<u8>,
     /// Who owned which field while it ran, JSON; may be empty.
     pub managed_fields_json: Vec<u8>,
+    /// What is done about its configuration.
+    pub configuration: Vec<v1::PlannedConfiguration>,
+    /// How its configuration differs from what runs, for people.
+    pub lines: Vec<String>,
 }
 
 /// What is to be done.
@@ -122,15 +136,15 @@ pub struct Course {
 #[must_use]
 pub fn decide_course(inputs: &Inputs<'_>) -> Course {
     let current = current_version(inputs);
-    let hash = current.version.as_ref().map(|version| version.template_hash.clone()).unwrap_or_default();
+    let running = current.version.clone().unwrap_or_default();
     let changed_at = contracts::time::from_proto(current.changed_at.as_ref());
-    let useless = || if inputs.requested.is_some() { None } else { useless(inputs, &hash, changed_at) };
+    let useless = || if inputs.requested.is_some() { None } else { useless(inputs, &running.template_hash, changed_at) };
     let step = if let Some((reason, detail)) = impossible(inputs).or_else(useless) {
         Step::Halt(reason, detail)
     } else {
         let (target, allowed): (_, fn(&Inputs<'_>, &Target) -> _) = match inputs.requested {
-            Some(requested) => (asked_for(inputs, requested, &hash), |inputs, _| paused(inputs)),
-            None => (target(inputs, &hash), not_allowed),
+            Some(requested) => (asked_for(inputs, requested, &running), |inputs, _| paused(inputs)),
+            None => (target(inputs, &running), not_allowed),
         };
         match target.map(|target| (allowed(inputs, &target), target)) {
             Err(considered) => Step::Missing(considered),
@@ -143,7 +157,7 @@ pub fn decide_course(inputs: &Inputs<'_>) -> Course {
 }
 
 /// The version that a person named, whatever is thought of it; the newest good one where none is named.
-fn asked_for(inputs: &Inputs<'_>, requested: &v1::RollbackRequested, current: &str) -> Result<Target, Vec<String>> {
+fn asked_for(inputs: &Inputs<'_>, requested: &v1::RollbackRequested, current: &v1::Version) -> Result<Target, Vec<String>> {
     let wanted = requested.to_template_hash.as_str();
     if wanted.is_empty() {
         return target(inputs, current);
@@ -151,11 +165,14 @@ fn asked_for(inputs: &Inputs<'_>, requested: &v1::RollbackRequested, current: &s
     let Some(known) = inputs.ledger.known(wanted) else {
         return Err(vec![format!("no version {wanted} of this workload is recorded")]);
     };
-    if wanted == current {
+    if wanted == id_of(current) {
         return Err(vec![format!("{}: is the version that runs", describe(&known.version))]);
     }
     if known.template_json.is_empty() {
         return Err(vec![format!("{}: its pod template was not recorded", describe(&known.version))]);
+    }
+    if changes_nothing(inputs, known) {
+        return Err(vec![format!("{}: {SAME_TEMPLATE}", describe(&known.version))]);
     }
     let standing = known.standing(inputs.policy.soak);
     Ok(Target {
@@ -164,6 +181,7 @@ fn asked_for(inputs: &Inputs<'_>, requested: &v1::RollbackRequested, current: &s
         template_json: known.template_json.clone(),
         last_applied_template_json: known.last_applied_template_json.clone(),
         managed_fields_json: known.managed_fields_json.clone(),
+        ..Target::default()
     })
 }
 
@@ -186,7 +204,8 @@ fn impossible(inputs: &Inputs<'_>) -> Option<(HaltReason, String)> {
 fn all_kept(workload: &Object) -> Option<String> {
     let kept = Rollout::of_stateful_set(workload.json()).kept;
     let replicas = workload.at("/spec/replicas").and_then(serde_json::Value::as_i64).unwrap_or(1);
-    (kept > 0 && kept >= replicas).then(|| format!("its partition keeps all {replicas} pods as they are, whatever its template says"))
+    (kept > 0 && kept >= replicas)
+        .then(|| format!("its partition keeps all {replicas} pods as they are, whatever its template says"))
 }
 
 /// The executor's strategy for this kind, by the name that plans use.
@@ -240,10 +259,12 @@ pub fn current_version(inputs: &Inputs<'_>) -> v1::CurrentVersionIdentified {
     let sets = by_version(inputs.workload, inputs.sets);
     let set = sets.get(&hash);
     let mut running = set.map_or_else(
-        || v1::Version { template_hash: hash.clone(), images: template::images(template), ..v1::Version::default() },
+        || v1::Version { images: template::images(template), ..v1::Version::default() },
         |set| version(&hash, template, set),
     );
-    if let Some(known) = inputs.ledger.known(&hash) {
+    let configuration = recorded(inputs.running);
+    let id = version_id(template, &configuration);
+    if let Some(known) = inputs.ledger.known(&id) {
         running.first_seen = known.version.first_seen;
         running.fully_available_at = known.version.fully_available_at;
         if set.is_none() {
@@ -253,11 +274,13 @@ pub fn current_version(inputs: &Inputs<'_>) -> v1::CurrentVersionIdentified {
             running = v1::Version { revision: live.unwrap_or(known.version.revision), ..known.version.clone() };
         }
     }
+    // The template is the live one: the version may have been recorded with other names, those of its copies or of the originals.
+    let running = v1::Version { template_hash: hash.clone(), id: id.clone(), configuration, ..running };
     v1::CurrentVersionIdentified {
         version: Some(running),
         workload_uid: inputs.workload.uid().to_owned(),
         workload_generation: inputs.workload.generation(),
-        changed_at: changed_at(inputs, &hash, set.copied()).map(contracts::time::to_proto),
+        changed_at: changed_at(inputs, &hash, &id, set.copied()).map(contracts::time::to_proto),
     }
 }
 
@@ -266,14 +289,19 @@ fn revision(workload: &Object) -> Option<i64> {
     workload.annotation("deployment.kubernetes.io/revision")?.parse().ok()
 }
 
-/// By the ledger, or where it hasn't caught up, by the later of the ReplicaSet's creation and the rollout's last progress. When a version
-/// came back that a ControllerRevision carries, only the ledger can tell.
-fn changed_at(inputs: &Inputs<'_>, hash: &str, set: Option<&Carrier>) -> Option<Timestamp> {
-    if let Some(since) = inputs.ledger.current_since(hash) {
+/// By the ledger, or where it hasn't caught up: by the last write to its configuration where only that has changed, else by the later of
+/// the ReplicaSet's creation and the rollout's last progress. When a version came back that a ControllerRevision carries, only the ledger
+/// can tell.
+fn changed_at(inputs: &Inputs<'_>, hash: &str, id: &str, set: Option<&Carrier>) -> Option<Timestamp> {
+    if let Some(since) = inputs.ledger.current_since(id) {
         return Some(since);
     }
+    let before = inputs.ledger.current_hash().and_then(|current| inputs.ledger.known(current));
+    if before.is_some_and(|before| before.version.template_hash == hash) {
+        return inputs.running.iter().filter_map(|seen| seen.written_at).max();
+    }
     let created = set?.created?;
-    let came_back = inputs.ledger.known(hash).is_some();
+    let came_back = inputs.ledger.known(id).is_some();
     match inputs.kind {
         _ if !came_back => Some(created),
         Kind::Deployment => Some(progressed_at(inputs.workload).map_or(created, |at| at.max(created))),
@@ -287,8 +315,9 @@ fn progressed_at(workload: &Object) -> Option<Timestamp> {
     progressing.get("lastUpdateTime")?.as_str()?.parse().ok()
 }
 
-fn target(inputs: &Inputs<'_>, current: &str) -> Result<Target, Vec<String>> {
-    let considered = match inputs.ledger.ledger.choose(current, inputs.policy.soak) {
+fn target(inputs: &Inputs<'_>, current: &v1::Version) -> Result<Target, Vec<String>> {
+    let unfit = |known: &Known| changes_nothing(inputs, known).then(|| SAME_TEMPLATE.to_owned());
+    let considered = match inputs.ledger.ledger.choose_where(id_of(current), inputs.policy.soak, unfit) {
         Choice::Chosen(known, evidence) => {
             return Ok(Target {
                 version: known.version.clone(),
@@ -296,27 +325,41 @@ fn target(inputs: &Inputs<'_>, current: &str) -> Result<Target, Vec<String>> {
                 template_json: known.template_json.clone(),
                 last_applied_template_json: known.last_applied_template_json.clone(),
                 managed_fields_json: known.managed_fields_json.clone(),
+                ..Target::default()
             });
         }
         Choice::Missing(considered) => considered,
     };
-    if inputs.policy.allow_unknown { newest_other(inputs, current).ok_or(considered) } else { Err(considered) }
+    if inputs.policy.allow_unknown { newest_other(inputs, &current.template_hash).ok_or(considered) } else { Err(considered) }
+}
+
+/// Whether restoring a version would write the template that is there already: what differs is configuration that does not come back.
+fn changes_nothing(inputs: &Inputs<'_>, known: &Known) -> bool {
+    let Ok(template) = serde_json::from_slice::<serde_json::Value>(&known.template_json) else { return true };
+    let same = inputs.workload.template().is_some_and(|live| template::hash(live) == template::hash(&template));
+    let now = |place: &Place| {
+        let seen = inputs.running.iter().find(|seen| seen.reference.kind == place.0 && seen.recorded.name == place.1);
+        seen.and_then(Seen::now).unwrap_or(Now::Unread)
+    };
+    same && !planned(&known.version.configuration, inputs.rules, now).iter().any(|one| one.restored)
 }
 
 /// The newest other version that the cluster keeps, for workloads that take the risk; never one that is known to be bad.
 fn newest_other(inputs: &Inputs<'_>, current: &str) -> Option<Target> {
+    let of_template = |hash: &str| inputs.ledger.of_template(hash).collect::<Vec<_>>();
     let is_bad = |known: &Known| matches!(known.standing(inputs.policy.soak), Standing::Bad(_));
-    let refused = |hash: &str| inputs.ledger.known(hash).is_some_and(is_bad);
+    let refused = |hash: &str| of_template(hash).into_iter().any(is_bad);
     let sets = by_version(inputs.workload, inputs.sets);
     let others = sets.iter().filter(|(hash, _)| *hash != current && !refused(hash));
     let (hash, set) = others.max_by_key(|(_, set)| set.revision)?;
-    let known = inputs.ledger.known(hash);
+    let known = of_template(hash).into_iter().max_by_key(|known| known.last_current);
     Some(Target {
         version: version(hash, &set.template, set),
         evidence: format!("not proved, but {ALLOW_UNKNOWN} (or its policy) allows it; revision {}", set.revision),
         template_json: set.template.to_string().into_bytes(),
         last_applied_template_json: known.map(|k| k.last_applied_template_json.clone()).unwrap_or_default(),
         managed_fields_json: known.map(|k| k.managed_fields_json.clone()).unwrap_or_default(),
+        ..Target::default()
     })
 }
 

@@ -38,7 +38,7 @@ pub struct Report {
 pub struct Document {
     /// Which of the file's, from 1 on.
     pub number: usize,
-    /// "RollbackPolicy shop/web"; `None` where it isn't even a policy with a name.
+    /// `RollbackPolicy shop/web`; `None` where it isn't even a policy with a name.
     pub policy: Option<String>,
     /// What is wrong with it: field, value, remedy.
     pub problems: Vec<String>,

@@ -95,7 +95,9 @@ impl Index {
     /// With exactly these custom resources of a kind, which is known by that.
     pub fn replace(&mut self, kind: &'static str, policies: Vec<Policy>) {
         self.policies.retain(|id, _| id.origin != Origin::Cluster || id.kind() != kind);
-        policies.into_iter().for_each(|policy| self.put(policy));
+        for policy in policies {
+            self.put(policy);
+        }
         self.unread.remove(kind);
     }
 
@@ -136,7 +138,7 @@ mod tests {
 
     use super::*;
 
-    fn policy(name: &str, spec: Value) -> Policy {
+    fn policy(name: &str, spec: &Value) -> Policy {
         let document = json!({"apiVersion": "lastgood.dev/v1alpha1", "kind": "RollbackPolicy",
             "metadata": {"name": name, "namespace": "shop"}, "spec": spec});
         read(&document, Origin::Cluster, &Limits::default()).unwrap()
@@ -155,7 +157,7 @@ mod tests {
         let mut index = Index::new(&Settings::default()).awaiting_resources();
         let auto = json!({"lastgood.dev/mode": "auto"});
         assert!(mode(&index, &auto).is_err());
-        index.replace(KIND, vec![policy("all", json!({"mode": "observe"}))]);
+        index.replace(KIND, vec![policy("all", &json!({"mode": "observe"}))]);
         assert!(mode(&index, &auto).unwrap_err().to_string().starts_with("the ClusterRollbackPolicy resources"));
         index.replace(CLUSTER_KIND, Vec::new());
         assert_eq!(mode(&index, &auto), Ok(Mode::Auto));
@@ -166,7 +168,7 @@ mod tests {
     fn the_configuration_speaks_where_no_policy_does() {
         let settings = Settings { cooldown: Duration::from_mins(7), ..Settings::default() };
         let mut index = Index::new(&settings);
-        index.put(policy("all", json!({"changeWindow": "5m"})));
+        index.put(policy("all", &json!({"changeWindow": "5m"})));
         let effective = index.effective(Kind::Deployment, &web(&json!({})), Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!((effective.cooldown, effective.window), (Duration::from_mins(7), Duration::from_mins(5)));
     }
@@ -174,10 +176,10 @@ mod tests {
     #[test]
     fn a_resource_that_is_gone_is_forgotten_and_a_file_stays() {
         let mut index = Index::new(&Settings::default());
-        let mut file = policy("file", json!({"mode": "auto"}));
+        let mut file = policy("file", &json!({"mode": "auto"}));
         file.id.origin = Origin::File;
         index.put(file);
-        index.replace(KIND, vec![policy("all", json!({"priority": 1, "mode": "observe"}))]);
+        index.replace(KIND, vec![policy("all", &json!({"priority": 1, "mode": "observe"}))]);
         assert_eq!(mode(&index, &json!({})), Ok(Mode::Observe));
         index.replace(KIND, Vec::new());
         assert_eq!(mode(&index, &json!({})), Ok(Mode::Auto));

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
     use crate::config::Settings;
 
-    fn policy(spec: Value) -> Policy {
+    fn policy(spec: &Value) -> Policy {
         let document = json!({"apiVersion": "lastgood.dev/v1alpha1", "kind": "RollbackPolicy",
             "metadata": {"name": "web", "namespace": "shop"}, "spec": spec});
         read(&document, Origin::Cluster, &Limits::default()).unwrap()
@@ -168,33 +168,33 @@ mod tests {
 
     #[test]
     fn what_is_wrong_and_what_is_governed_is_said() {
-        let bad = status(&policy(json!({"mode": "x", "soak": "y"})), &Governed::default(), 4);
+        let bad = status(&policy(&json!({"mode": "x", "soak": "y"})), &Governed::default(), 4);
         assert_eq!((bad.observed_generation, bad.problems.len(), bad.governs), (4, 2, 0));
         assert!(bad.problem.starts_with("spec.mode:"));
         let told: Vec<_> = bad.conditions.iter().map(|c| (c.kind.as_str(), c.status.as_str(), c.reason.as_str())).collect();
         assert_eq!(told, [("Valid", "False", "Invalid"), ("Governing", "False", "NoWorkload")]);
-        let good = status(&policy(json!({})), &Governed { count: 2, first: vec!["shop/deployment/web".into()] }, 1);
+        let good = status(&policy(&json!({})), &Governed { count: 2, first: vec!["shop/deployment/web".into()] }, 1);
         assert!(good.problem.is_empty() && good.conditions.iter().all(|condition| condition.status == "True"));
     }
 
     #[test]
     fn it_is_written_only_where_something_changed() {
         let governed = Governed { count: 1, first: vec!["shop/deployment/web".into()] };
-        let wanted = || status(&policy(json!({})), &governed, 1);
+        let wanted = || status(&policy(&json!({})), &governed, 1);
         let first = changed(wanted(), &Value::Null, at(0)).expect("there was none");
         let there = serde_json::to_value(&first).unwrap();
         assert_eq!(changed(wanted(), &there, at(60)), None);
-        let more = status(&policy(json!({})), &Governed { count: 2, ..governed.clone() }, 1);
+        let more = status(&policy(&json!({})), &Governed { count: 2, ..governed.clone() }, 1);
         let second = changed(more, &there, at(60)).expect("one more");
         assert_eq!(second.conditions[0].last_transition_time, first.conditions[0].last_transition_time);
-        let broken = changed(status(&policy(json!({"mode": "x"})), &governed, 2), &there, at(60)).expect("broken");
+        let broken = changed(status(&policy(&json!({"mode": "x"})), &governed, 2), &there, at(60)).expect("broken");
         assert_ne!(broken.conditions[0].last_transition_time, first.conditions[0].last_transition_time);
     }
 
     #[test]
     fn a_file_has_no_status() {
         let mut index = Index::new(&Settings::default());
-        let policy = policy(json!({}));
+        let policy = policy(&json!({}));
         let id = policy.id.clone();
         index.put(policy);
         let governed = BTreeMap::from([(id.clone(), Governed::default())]);

@@ -217,7 +217,7 @@ mod tests {
     use crate::config::Settings;
     use crate::policy::Index;
 
-    fn object(namespace: Option<&str>, name: &str, spec: Value) -> DynamicObject {
+    fn object(namespace: Option<&str>, name: &str, spec: &Value) -> DynamicObject {
         serde_json::from_value(
             json!({"metadata": {"name": name, "namespace": namespace, "generation": 3}, "spec": spec, "status": {"governs": 1}}),
         )
@@ -236,15 +236,15 @@ mod tests {
     #[test]
     fn a_list_replaces_and_events_change() {
         let mut watch = watch();
-        let web = || object(Some("shop"), "web", json!({"mode": "auto"}));
+        let web = || object(Some("shop"), "web", &json!({"mode": "auto"}));
         for event in
-            [Event::Init, Event::InitApply(web()), Event::InitApply(object(Some("shop"), "old", json!({}))), Event::InitDone]
+            [Event::Init, Event::InitApply(web()), Event::InitApply(object(Some("shop"), "old", &json!({}))), Event::InitDone]
         {
             watch.hear(event);
         }
         assert_eq!(names(&watch), ["RollbackPolicy shop/old", "RollbackPolicy shop/web"]);
-        watch.hear(Event::Delete(object(Some("shop"), "old", json!({}))));
-        watch.hear(Event::Apply(object(Some("shop"), "api", json!({"mode": "x"}))));
+        watch.hear(Event::Delete(object(Some("shop"), "old", &json!({}))));
+        watch.hear(Event::Apply(object(Some("shop"), "api", &json!({"mode": "x"}))));
         assert_eq!(names(&watch), ["RollbackPolicy shop/api", "RollbackPolicy shop/web"]);
         let seen = watch.resources.all();
         assert_eq!(seen.values().next(), Some(&Seen { generation: 3, status: json!({"governs": 1}) }));
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_is_no_policy_governs_as_an_invalid_one() {
-        let (policy, _) = understand(KIND, object(None, "homeless", json!({})), &Limits::default()).unwrap();
+        let (policy, _) = understand(KIND, object(None, "homeless", &json!({})), &Limits::default()).unwrap();
         assert!(policy.says.is_err());
     }
 }

@@ -253,6 +253,7 @@ async fn what_was_read_before_a_rollback_opens_no_incident_after_it() -> anyhow:
         workload_generation: before.as_ref().unwrap().generation(),
         template_hash: hash(plan.from),
         target_template_hash: hash(plan.to.clone()),
+        ..v1::RollbackStarted::default()
     };
     let now = world.engine.clock.now();
     world.engine.incidents.execute(&subject, None, &Command::StartAttempt(intent), now).await?;

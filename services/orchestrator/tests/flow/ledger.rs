@@ -60,6 +60,7 @@ async fn a_version_that_was_rolled_back_from_is_marked_once() -> anyhow::Result<
         workload_generation: plan.workload_generation,
         template_hash: plan.from.clone().unwrap().template_hash,
         target_template_hash: plan.to.unwrap().template_hash,
+        ..v1::RollbackStarted::default()
     };
     let bad = intent.template_hash.clone();
     let start = lastgood_core::incident::Command::StartAttempt(intent);

@@ -3,6 +3,7 @@
 mod alerts;
 mod archive;
 mod budgets;
+mod configuration;
 mod dead_letters;
 mod decisions;
 mod ledger;

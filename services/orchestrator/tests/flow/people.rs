@@ -1,5 +1,6 @@
 //! What people ask for, and what they are asked: rollbacks, approvals, grace periods.
 
+use anyhow::Context as _;
 use contracts::v1::OnTimeout;
 use contracts::{DeadlineKind, IncidentSubject};
 use jiff::SignedDuration;
@@ -36,7 +37,7 @@ async fn asked(world: &World, name: &str) -> anyhow::Result<IncidentSubject> {
     world.fire(vec![world.alert(name, name)]).await?;
     let (subject, incident, facts) = world.incident(name, "rollback_planned").await?;
     assert_eq!(facts[3..], ["approval_requested", "rollback_planned", "notification_requested"]);
-    let approval = incident.approval.as_ref().unwrap();
+    let approval = incident.approval.as_ref().context("an approval")?;
     assert_eq!(approval.request.on_timeout(), OnTimeout::Halt);
     assert!(approval.request.would_do.contains("roll back from"), "{}", approval.request.would_do);
     assert_eq!(incident.phase(), Phase::AwaitingApproval);
@@ -48,8 +49,8 @@ async fn an_approval_is_asked_for_and_given_once() -> anyhow::Result<()> {
     let world = start(unsoaked()).await?;
     let subject = asked(&world, "web").await?;
     let (incidents, now) = (&world.engine.incidents, world.engine.clock.now());
-    let word = word();
-    let approve = || person::approve(incidents, subject.incident, &word, now);
+    let yes = word();
+    let approve = || person::approve(incidents, subject.incident, &yes, now);
     // Two people at the same moment.
     let (one, other) = futures::try_join!(approve(), approve())?;
     let stored = [&one, &other].iter().filter(|done| matches!(done, Done::Stored(_))).count();
@@ -57,7 +58,7 @@ async fn an_approval_is_asked_for_and_given_once() -> anyhow::Result<()> {
     let (_, incident, _) = world.incident("web", "person_acted").await?;
     assert_eq!(incident.phase(), Phase::Planned);
     let nobody = world.engine.bus.ids().incident();
-    assert!(matches!(person::approve(incidents, nobody, &word, now).await, Err(PersonError::Unknown(_))));
+    assert!(matches!(person::approve(incidents, nobody, &yes, now).await, Err(PersonError::Unknown(_))));
     world.end().await
 }
 
@@ -117,7 +118,9 @@ async fn the_timers_of_a_wait_fire() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_goes_back_to_a_named_version_whatever_the_policy_says() -> anyhow::Result<()> {
-    let world = start(unsoaked()).await?;
+    let mut settings = unsoaked();
+    settings.budgets.cluster_concurrent = Some(0);
+    let world = start(settings).await?;
     world.deploy("web", "1", json!({})).await?;
     world.wait_ledger("web", true).await?;
     let first = world.hash("web").await?;

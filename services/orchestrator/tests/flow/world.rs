@@ -94,7 +94,7 @@ impl World {
         let terms = engine.terms();
         life.spawn("ledger watch", async move {
             engine.policies.until_read(&stopping).await;
-            ledger::watch(client, engine.cluster, engine.store, terms, CLUSTER, stopping, || ()).await
+            ledger::watch(client, engine.reader(), engine.store, terms, CLUSTER, stopping, || ()).await
         });
     }
 

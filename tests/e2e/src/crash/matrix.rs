@@ -72,7 +72,8 @@ impl Kill {
 #[must_use]
 pub fn appends(log: &[Entry]) -> Vec<Append> {
     let mut found: Vec<(Option<&str>, Append)> = Vec::new();
-    for entry in log.iter().filter(|entry| !entry.source.is_empty()) {
+    // What people write by the command line is no service's.
+    for entry in log.iter().filter(|entry| SERVICES.contains(&entry.source.as_str())) {
         let Some(event) = event_type(&entry.subject) else { continue };
         let batch = entry.batch.as_deref();
         if let Some((_, append)) = found.iter_mut().find(|(known, _)| known.is_some() && *known == batch) {

@@ -2,6 +2,7 @@
 
 pub mod brakes;
 pub mod completed;
+pub mod configured;
 pub mod contested;
 pub mod failed;
 pub mod halted;

@@ -193,6 +193,8 @@ impl System {
             workload: &deployment,
             sets: &sets,
             ledger: &view,
+            running: &[],
+            rules: (&policy).into(),
             alert_since: now,
             about: None,
             requested: None,

@@ -113,5 +113,6 @@ fn intent(state: &Incident, attempt: u32, live: Workload) -> v1::RollbackStarted
         workload_generation: i64::from(live.generation),
         template_hash: hash(plan.and_then(|plan| plan.from.as_ref())),
         target_template_hash: hash(plan.and_then(|plan| plan.to.as_ref())),
+        version: plan.and_then(|plan| plan.from.as_ref()).map(|from| from.id.clone()).unwrap_or_default(),
     }
 }

@@ -147,6 +147,7 @@ pub(crate) fn started(number: u128, attempt: u32, generation: i64, from: &str, t
             workload_generation: generation,
             template_hash: hash(from),
             target_template_hash: hash(to),
+            ..v1::RollbackStarted::default()
         },
     )
 }

@@ -77,7 +77,7 @@ impl Incarnation {
         let stopping = self.life.stopping();
         let terms = engine.terms();
         self.life.spawn("ledger watch", async move {
-            ledger::watch(client, engine.cluster, engine.store, terms, CLUSTER, stopping, || ()).await
+            ledger::watch(client, engine.reader(), engine.store, terms, CLUSTER, stopping, || ()).await
         });
     }
 

@@ -23,6 +23,7 @@ pub(crate) fn check(kind: &Kind, old: Option<&Value>, object: &Value) -> Result<
         "deployments.apps" | "replicasets.apps" => workload(old, object, &mut causes),
         "pods" => containers(object, "/spec", "spec", &mut causes),
         "services" => service(object, &mut causes),
+        "configmaps" | "secrets" => immutable(old, object, &mut causes),
         _ => {}
     }
     if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid(kind, name, &causes)) }
@@ -91,6 +92,15 @@ fn containers(object: &Value, path: &str, field: &str, causes: &mut Causes) {
     }
 }
 
+fn immutable(old: Option<&Value>, object: &Value, causes: &mut Causes) {
+    let Some(old) = old.filter(|old| old.flag("/immutable")) else { return };
+    for field in ["data", "binaryData", "immutable"] {
+        if old.get(field) != object.get(field) {
+            causes.push((field.to_owned(), "Forbidden: field is immutable when `immutable` is set".to_owned()));
+        }
+    }
+}
+
 fn service(object: &Value, causes: &mut Causes) {
     let headless = object.text("/spec/clusterIP") == "None" || object.text("/spec/type") == "ExternalName";
     if object.items("/spec/ports").is_empty() && !headless {
@@ -114,6 +124,19 @@ mod tests {
     fn deployment(label: &str, image: &str) -> Value {
         json!({"metadata": {"name": "web"}, "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {
             "metadata": {"labels": {"app": label}}, "spec": {"containers": [{"name": "web", "image": image}]}}}})
+    }
+
+    #[test]
+    fn what_is_immutable_stays() {
+        let kinds = kinds::built_in();
+        let kind = kinds.iter().find(|k| k.plural == "configmaps").expect("built in");
+        let object =
+            |immutable: bool, value: &str| json!({"metadata": {"name": "web"}, "immutable": immutable, "data": {"k": value}});
+        assert!(check(kind, Some(&object(false, "a")), &object(true, "b")).is_ok());
+        assert!(check(kind, Some(&object(true, "a")), &object(true, "a")).is_ok());
+        let refusal = check(kind, Some(&object(true, "a")), &object(true, "b")).expect_err("immutable");
+        assert!(refusal.to_string().contains("field is immutable"), "{refusal}");
+        assert!(check(kind, Some(&object(true, "a")), &object(false, "a")).is_err());
     }
 
     #[test]

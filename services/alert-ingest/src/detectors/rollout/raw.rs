@@ -269,7 +269,8 @@ impl Slim<Pod> for RawPod {
 
 /// Since when a pod has not become ready, and what keeps it; `None` where it is ready, or once was.
 fn never_ready(status: &PodStatus, created: Option<Timestamp>) -> Option<Unready> {
-    let condition = |kind: &str| status.conditions.iter().find(|condition| condition.r#type == kind && condition.status == "False");
+    let condition =
+        |kind: &str| status.conditions.iter().find(|condition| condition.r#type == kind && condition.status == "False");
     if let Some(ready) = status.conditions.iter().find(|condition| condition.r#type == "Ready") {
         let (at, started) = (ready.last_transition_time?, status.start_time?);
         if ready.status == "True" || at.duration_since(started) > FIRST_WORD {

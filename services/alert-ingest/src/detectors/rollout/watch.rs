@@ -40,7 +40,9 @@ pub(super) fn changes(client: &Client, namespaces: &[String]) -> BoxStream<'stat
             watch::<RawStatefulSet, Workload>(client, namespace).map(move |change| (scope, Any::Workload(1, change))).boxed(),
             watch::<RawDaemonSet, Workload>(client, namespace).map(move |change| (scope, Any::Workload(2, change))).boxed(),
             watch::<RawReplicaSet, Revision>(client, namespace).map(move |change| (scope, Any::Revision(0, change))).boxed(),
-            watch::<RawControllerRevision, Revision>(client, namespace).map(move |change| (scope, Any::Revision(1, change))).boxed(),
+            watch::<RawControllerRevision, Revision>(client, namespace)
+                .map(move |change| (scope, Any::Revision(1, change)))
+                .boxed(),
             watch::<RawPod, Pod>(client, namespace).map(move |change| (scope, Any::Pod(change))).boxed(),
         ]
     });

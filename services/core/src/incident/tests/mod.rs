@@ -71,6 +71,7 @@ fn start(attempt: u32) -> Command {
         workload_generation: i64::from(attempt),
         template_hash: "bad".into(),
         target_template_hash: "good".into(),
+        ..v1::RollbackStarted::default()
     })
 }
 

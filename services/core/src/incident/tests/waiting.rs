@@ -5,6 +5,7 @@ use contracts::v1::OnTimeout;
 
 use super::*;
 
+#[expect(clippy::unnecessary_wraps, reason = "as the messages' fields are")]
 fn seconds(count: u64) -> Option<prost_types::Duration> {
     Some(duration_to_proto(std::time::Duration::from_secs(count)))
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::policy::read::{Limits, Origin, read};
 
-fn policy(namespace: Option<&str>, name: &str, spec: Value) -> Policy {
+fn policy(namespace: Option<&str>, name: &str, spec: &Value) -> Policy {
     let kind = if namespace.is_some() { "RollbackPolicy" } else { "ClusterRollbackPolicy" };
     let document = json!({"apiVersion": "lastgood.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, "spec": spec});
     read(&document, Origin::Cluster, &Limits::default()).unwrap()
@@ -30,8 +30,8 @@ fn nothing_said_is_observe() {
     let effective = plain(&[]);
     assert_eq!(effective, Effective::default());
     let elsewhere = [
-        policy(Some("other"), "all", json!({"mode": "auto"})),
-        policy(Some("shop"), "api", json!({"mode": "auto", "workloads": {"names": ["api"]}})),
+        policy(Some("other"), "all", &json!({"mode": "auto"})),
+        policy(Some("shop"), "api", &json!({"mode": "auto", "workloads": {"names": ["api"]}})),
     ];
     assert_eq!(plain(&elsewhere), Effective::default(), "neither governs it");
 }
@@ -39,18 +39,18 @@ fn nothing_said_is_observe() {
 #[test]
 fn the_more_specific_is_heard_first_field_by_field() {
     let policies = [
-        policy(None, "default", json!({"mode": "observe", "soak": "1h", "cooldown": "2h", "budgets": {"clusterConcurrent": 9}})),
+        policy(None, "default", &json!({"mode": "observe", "soak": "1h", "cooldown": "2h", "budgets": {"clusterConcurrent": 9}})),
         policy(
             Some("shop"),
             "all",
-            json!({"mode": "approve", "approval": {"within": "5m"}, "soak": "30m", "changeWindow": "10m"}),
+            &json!({"mode": "approve", "approval": {"within": "5m"}, "soak": "30m", "changeWindow": "10m"}),
         ),
         policy(
             Some("shop"),
             "front",
-            json!({"workloads": {"selector": {"matchLabels": {"tier": "front"}}}, "changeWindow": "20m", "budgets": {"workloadPerHour": 2}}),
+            &json!({"workloads": {"selector": {"matchLabels": {"tier": "front"}}}, "changeWindow": "20m", "budgets": {"workloadPerHour": 2}}),
         ),
-        policy(Some("shop"), "web", json!({"workloads": {"names": ["web"]}, "approval": {"onTimeout": "Proceed"}})),
+        policy(Some("shop"), "web", &json!({"workloads": {"names": ["web"]}, "approval": {"onTimeout": "Proceed"}})),
     ];
     let effective = plain(&policies);
     let minutes =
@@ -63,22 +63,22 @@ fn the_more_specific_is_heard_first_field_by_field() {
         effective.sources,
         ["RollbackPolicy shop/web", "RollbackPolicy shop/front", "RollbackPolicy shop/all", "ClusterRollbackPolicy default"]
     );
-    let first = policy(Some("shop"), "zz", json!({"priority": 1, "mode": "auto"}));
+    let first = policy(Some("shop"), "zz", &json!({"priority": 1, "mode": "auto"}));
     let effective = plain(&[policies.as_slice(), &[first]].concat());
     assert_eq!((effective.mode, effective.sources[0].as_str()), (Mode::Auto, "RollbackPolicy shop/zz"), "priority goes first");
 }
 
 #[test]
 fn equals_are_heard_by_name() {
-    let one = policy(Some("shop"), "a", json!({"soak": "1m"}));
-    let other = policy(Some("shop"), "b", json!({"soak": "2m"}));
+    let one = policy(Some("shop"), "a", &json!({"soak": "1m"}));
+    let other = policy(Some("shop"), "b", &json!({"soak": "2m"}));
     assert_eq!(plain(&[other.clone(), one.clone()]).soak, Duration::from_mins(1));
     assert_eq!(plain(&[one, other]).soak, Duration::from_mins(1));
 }
 
 #[test]
 fn annotations_go_before_policies() {
-    let auto = policy(Some("shop"), "all", json!({"mode": "auto", "allowUnknown": true}));
+    let auto = policy(Some("shop"), "all", &json!({"mode": "auto", "allowUnknown": true}));
     let policies = std::slice::from_ref(&auto);
     assert_eq!(annotated(&[(MODE, "observe")], policies).mode, Mode::Observe);
     assert!(!annotated(&[(ALLOW_UNKNOWN, "false")], policies).allow_unknown && plain(policies).allow_unknown);
@@ -86,7 +86,7 @@ fn annotations_go_before_policies() {
     assert_eq!(typo.mode, Mode::Observe);
     assert!(typo.mode_because.contains("`Auto`, which is none of"), "{}", typo.mode_because);
     assert_eq!(annotated(&[(MODE, "auto"), (ALLOW_UNKNOWN, "true")], &[]).sources.len(), 2);
-    let approve = policy(Some("shop"), "ask", json!({"approval": {"within": "1m"}}));
+    let approve = policy(Some("shop"), "ask", &json!({"approval": {"within": "1m"}}));
     let asked = annotated(&[(MODE, "approve")], std::slice::from_ref(&approve)).mode;
     assert_eq!(asked, Mode::Approve { within: Duration::from_mins(1), on_timeout: ApprovalTimeout::Halt });
 }
@@ -105,17 +105,17 @@ fn an_annotation_that_cannot_be_read_only_observes() {
 
 #[test]
 fn an_invalid_policy_never_fails_open() {
-    let bad = policy(Some("shop"), "typo", json!({"freez": [], "workloads": {"names": ["web"]}}));
-    let auto = policy(Some("shop"), "all", json!({"priority": 100, "mode": "auto"}));
+    let bad = policy(Some("shop"), "typo", &json!({"freez": [], "workloads": {"names": ["web"]}}));
+    let auto = policy(Some("shop"), "all", &json!({"priority": 100, "mode": "auto"}));
     let effective = annotated(&[(MODE, "auto")], &[auto.clone(), bad]);
     assert_eq!(effective.mode, Mode::Observe);
     assert!(
         effective.mode_because.starts_with("RollbackPolicy shop/typo is invalid")
             && effective.mode_because.contains("spec.freez:")
     );
-    let elsewhere = policy(Some("shop"), "typo", json!({"freez": [], "workloads": {"names": ["api"]}}));
+    let elsewhere = policy(Some("shop"), "typo", &json!({"freez": [], "workloads": {"names": ["api"]}}));
     assert_eq!(plain(&[auto.clone(), elsewhere]).mode, Mode::Auto, "it is not about this one");
-    let unclear = policy(Some("shop"), "typo", json!({"workloads": {"name": ["api"]}}));
+    let unclear = policy(Some("shop"), "typo", &json!({"workloads": {"name": ["api"]}}));
     assert_eq!(plain(&[auto, unclear]).mode, Mode::Observe, "whom it is about can't be told");
 }
 
@@ -124,7 +124,7 @@ fn freeze_windows_add_up() {
     let weekend =
         json!({"freeze": [{"reason": "weekend", "days": ["Sat", "Sun"], "start": "00:00", "end": "24:00", "timeZone": "UTC"}]});
     let own = json!({"freeze": [{"reason": "own", "from": "2027-01-01T00:00:00Z", "until": "2027-01-02T00:00:00Z"}]});
-    let effective = plain(&[policy(None, "default", weekend), policy(Some("shop"), "all", own)]);
+    let effective = plain(&[policy(None, "default", &weekend), policy(Some("shop"), "all", &own)]);
     assert_eq!(effective.frozen.as_deref(), Some("weekend, until 2026-11-30T00:00:00Z"));
 }
 
@@ -150,7 +150,7 @@ fn some_policy() -> impl Strategy<Value = Policy> {
         if broken {
             spec["colour"] = json!("red");
         }
-        policy(namespace, &name, spec)
+        policy(namespace, &name, &spec)
     })
 }
 

@@ -83,7 +83,7 @@ pub struct Spec {
     /// How long each phase of an incident may take.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadlines: Option<Deadlines>,
-    /// Which ConfigMaps come back with their version: `changed` ones, `always` all, `never`.
+    /// Which `ConfigMaps` come back with their version: `changed` ones, `always` all, `never`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restore_config_maps: Option<RestoreConfigMapsWord>,
     /// Whether Secrets come back with their version: `always` or `never`.

@@ -19,7 +19,7 @@ fn good(text: Value) -> Vec<Freeze> {
 }
 
 fn until(windows: &[Freeze], now: &str) -> Option<String> {
-    frozen(windows.iter(), now.parse().unwrap()).map(|frozen| frozen.until.to_string())
+    frozen(windows, now.parse().unwrap()).map(|frozen| frozen.until.to_string())
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn windows_that_follow_each_other_are_one_for_people() {
         {"reason": "weekend", "days": ["Sat", "Sun"], "start": "00:00", "end": "24:00", "timeZone": "UTC"},
         {"reason": "peak season", "from": "2026-11-30T00:00:00Z", "until": "2026-12-02T12:00:00+01:00"}]));
     assert_eq!(until(&weekend, "2026-11-28T10:00:00Z").as_deref(), Some("2026-12-02T11:00:00Z"));
-    let said = frozen(weekend.iter(), "2026-11-28T10:00:00Z".parse().unwrap()).unwrap().to_string();
+    let said = frozen(&weekend, "2026-11-28T10:00:00Z".parse().unwrap()).unwrap().to_string();
     assert_eq!(said, "weekend, until 2026-12-02T11:00:00Z");
 }
 
@@ -139,7 +139,7 @@ proptest! {
         let wanted = by_walking(&shown, &days, start, end);
         for minute in usize::try_from(before).unwrap()..usize::try_from(before + walked).unwrap() {
             let (at, shows) = shown[minute];
-            prop_assert_eq!(frozen(window.iter(), at).is_some(), wanted[minute], "{} {}", at, shows);
+            prop_assert_eq!(frozen(&window, at).is_some(), wanted[minute], "{} {}", at, shows);
         }
     }
 

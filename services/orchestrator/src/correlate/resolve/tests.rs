@@ -12,10 +12,7 @@ fn shop() -> FakeCluster {
         .with_web("shop", "db", "db")
         .with(Kind::StatefulSet, json!({"metadata": {"namespace": "shop", "name": "pg", "uid": "uid-pg"}}))
         .with(Kind::DaemonSet, json!({"metadata": {"namespace": "shop", "name": "agent", "uid": "uid-agent"}}))
-        .with(
-            Kind::Pod,
-            json!({"metadata": {"namespace": "shop", "name": "job-1", "ownerReferences": [owner("Job", "job")]}}),
-        )
+        .with(Kind::Pod, json!({"metadata": {"namespace": "shop", "name": "job-1", "ownerReferences": [owner("Job", "job")]}}))
         .with(Kind::Service, json!({"metadata": {"namespace": "shop", "name": "web"}, "spec": {"selector": {"app": "web"}}}))
         .with(Kind::Service, json!({"metadata": {"namespace": "shop", "name": "ext"}, "spec": {}}))
 }
@@ -58,8 +55,7 @@ async fn a_pod_tells_which_version_it_is_about() {
         json!({"metadata": {"namespace": "shop", "name": "web-v1", "ownerReferences": [owner("Deployment", "web")]},
             "spec": {"template": template}}),
     );
-    let Correlation::Found(found) = resolve(&cluster, &[Clue::Pod("shop".into(), "web-v1-gone1".into())]).await.unwrap()
-    else {
+    let Correlation::Found(found) = resolve(&cluster, &[Clue::Pod("shop".into(), "web-v1-gone1".into())]).await.unwrap() else {
         panic!("the ReplicaSet is there")
     };
     assert_eq!((found.object.name(), found.about), ("web", Some(template::hash(&template))));

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use contracts::LedgerFact;
+use lastgood_core::configuration::{Kind as Held, Read, Reference, recorded as record};
+use lastgood_core::policy::{Effective, RestoreConfigMaps};
 use serde_json::{Value, json};
 
 use super::*;
@@ -31,6 +33,8 @@ struct Case {
     last_rollback: Option<Timestamp>,
     alert_since: Timestamp,
     about: Option<String>,
+    running: Vec<Seen>,
+    rules: Rules,
     requested: Option<v1::RollbackRequested>,
 }
 
@@ -74,6 +78,8 @@ fn good() -> Case {
         last_rollback: None,
         alert_since: at(5),
         about: Some(hash("web:v2")),
+        running: Vec::new(),
+        rules: Rules::from(&Effective::default()),
         requested: None,
     }
 }
@@ -91,6 +97,8 @@ fn course_by(case: &Case, policy: &Effective) -> Course {
         workload: &workload,
         sets: &case.sets,
         ledger: &case.ledger,
+        running: &case.running,
+        rules: case.rules,
         alert_since: case.alert_since,
         about: case.about.as_deref(),
         requested: case.requested.as_ref(),
@@ -151,6 +159,7 @@ fn what_a_plan_waits_for_is_what_the_policy_asks() {
     assert_eq!(course(&case).waits, Waits { approval, grace: Some(Duration::from_secs(30)) });
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the case has it")]
 fn asked(image: &str) -> Option<v1::RollbackRequested> {
     let to_template_hash = if image.is_empty() { String::new() } else { hash(image) };
     Some(v1::RollbackRequested { to_template_hash, who: "ann".into(), reason: "it is slow".into() })
@@ -175,7 +184,7 @@ fn what_a_person_asks_for_is_done_where_it_can_be() {
 #[test]
 fn what_a_person_asks_for_and_can_not_be_done_is_refused() {
     let changes: BTreeMap<&str, Change> = BTreeMap::from([
-        ("unsupported_kind", (|c| c.kind = Kind::StatefulSet) as Change),
+        ("unsupported_kind", (|c| c.kind = Kind::ReplicaSet) as Change),
         ("managed_elsewhere", |c| c.workload["metadata"]["labels"] = json!({"kustomize.toolkit.fluxcd.io/name": "shop"})),
         ("rollout_paused", |c| c.workload["spec"]["paused"] = json!(true)),
         ("missing", |c| c.requested = asked("web:v2")),
@@ -330,4 +339,57 @@ fn when_a_controller_revision_came_back_only_the_ledger_tells() {
     assert_eq!(word(&case), "no_recent_change");
     case.kind = Kind::Deployment;
     assert_eq!(word(&case), "roll to web:v1", "a ReplicaSet's creation stands in where its rollout tells no time");
+}
+
+/// What a template that refers to the ConfigMap `web` was seen with.
+fn seen(mode: &str) -> Seen {
+    let reference = Reference { kind: Held::ConfigMap, name: "web".into(), optional: false, at_start: false };
+    let object = Object::new(json!({"data": {"mode": mode}}));
+    let recorded = record(&reference, Read::Object(object.json()), None);
+    Seen { reference, recorded, written_at: Some(at(4)), object: Some(object) }
+}
+
+/// The same template with an edited ConfigMap; `with` is whether the ledger has seen that.
+fn edited(with: bool) -> Case {
+    let observed = |mode: &str| {
+        let configuration = vec![seen(mode).recorded];
+        let template = template("web:v2");
+        let id = version_id(&template, &configuration);
+        let images = template::images(&template);
+        let version =
+            v1::Version { template_hash: hash("web:v2"), id: id.clone(), configuration, images, ..v1::Version::default() };
+        let template_json = template.to_string().into_bytes();
+        let observed = v1::VersionObserved { version: Some(version), template_json, ..v1::VersionObserved::default() };
+        let available = v1::VersionAvailable { template_hash: id, replicas: 2, restarts: 0 };
+        [LedgerFact::from(observed), available.into()]
+    };
+    let mut facts = observed("old").to_vec();
+    if with {
+        facts.extend(observed("new"));
+    }
+    Case { ledger: ledger(&facts), running: vec![seen("new")], ..good() }
+}
+
+#[test]
+fn an_edited_config_map_is_what_changed_last() {
+    let course = course(&edited(true));
+    let Step::Roll(target) = course.step else { panic!("{:?}", course.step) };
+    let current = course.current.version.unwrap();
+    assert_eq!(target.version.template_hash, current.template_hash);
+    assert_ne!(target.version.id, current.id);
+    assert_eq!(target.version.configuration[0].fingerprint, seen("old").recorded.fingerprint);
+}
+
+#[test]
+fn an_edit_that_the_ledger_has_not_seen_yet_happened_when_it_was_written() {
+    let found = course(&edited(false)).current;
+    assert_eq!(contracts::time::from_proto(found.changed_at.as_ref()), Some(at(4)));
+    assert_eq!(word(&edited(false)), "roll to web:v2");
+}
+
+#[test]
+fn what_does_not_come_back_is_no_reason_to_write_the_same_again() {
+    let rules = Rules { config_maps: RestoreConfigMaps::Never, secrets: false, keep: true };
+    let Step::Missing(considered) = course(&Case { rules, ..edited(true) }).step else { panic!() };
+    assert!(considered[0].contains(SAME_TEMPLATE), "{considered:?}");
 }

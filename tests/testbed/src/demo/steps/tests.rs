@@ -13,7 +13,7 @@ fn painted(fact: impl Into<Fact>) -> String {
 }
 
 fn version_of(image: &str) -> v1::Version {
-    let images = vec![v1::ContainerImage { container: "web".into(), image: image.into() }];
+    let images = vec![v1::ContainerImage { container: "web".into(), image: image.into(), ..v1::ContainerImage::default() }];
     v1::Version { images, ..v1::Version::default() }
 }
 

@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::configuration;
 use super::image::{self, Program};
 use super::probe::{self, Pace};
 use crate::sim::Shared;
 use crate::sim::events;
 use crate::sim::ident;
 use crate::sim::json::Json as _;
-use crate::workload::{Behaviour, Identity, serve};
+use crate::workload::{Behaviour, Identity, Steering, serve};
 
 /// How often a failing probe is told as an event: not every quarter of a second.
 const TELL_EVERY: u32 = 12;
@@ -35,10 +36,10 @@ pub(super) struct Container {
 impl Container {
     /// Lives until the task is dropped.
     pub(super) async fn live(self) {
-        let program = image::program(&self.spec, self.pod.text("/metadata/name"));
         let mut status = waiting(&self.spec);
         let mut restarts = 0;
         loop {
+            let program = self.configured(&mut status).await;
             self.pull(&program, &mut status).await;
             status.put("/restartCount", restarts);
             let exit = self.run(&program, &mut status).await;
@@ -65,6 +66,33 @@ impl Container {
 
     fn emit(&self, reason: &str, message: &str) {
         events::emit(&self.shared.store, &self.pod, "kubelet", reason, message);
+    }
+
+    /// Waits until everything is there that it refers to.
+    async fn configured(&self, status: &mut Value) -> Program {
+        let namespace = self.pod.text("/metadata/namespace");
+        let look = |kind: &str, name: &str| self.shared.store.get(kind, namespace, name);
+        loop {
+            match configuration::resolved(&self.pod, &self.spec, &look) {
+                Ok(container) => return image::program(&container, self.pod.text("/metadata/name")),
+                Err(missing) => {
+                    self.emit("Failed", &format!("Error: {missing}"));
+                    self.wait(status, "CreateContainerConfigError", &missing);
+                    tokio::time::sleep(self.shared.timing.backoff).await;
+                }
+            }
+        }
+    }
+
+    /// What the file that `BEHAVIOUR_FILE` names says, where it is mounted from a ConfigMap or a Secret.
+    fn steering(&self, program: &Program) -> Steering {
+        let file = program.steered_by.as_deref().and_then(|path| configuration::mounted(&self.pod, &self.spec, path));
+        let (shared, namespace) = (Arc::clone(&self.shared), self.pod.text("/metadata/namespace").to_owned());
+        Arc::new(move || {
+            let file = file.as_ref()?;
+            let object = shared.store.get(file.kind, &namespace, &file.name)?;
+            configuration::value(file.kind, &object, &file.key)?.trim().parse().ok()
+        })
     }
 
     /// Waits until the image can be pulled.
@@ -137,7 +165,7 @@ impl Container {
             Arc::new(move |line: &str| shared.logs.push(&uid, &name, line))
         };
         tokio::select! {
-            exit = serve(listener, program.identity.clone(), log) => exit,
+            exit = serve(listener, program.identity.clone(), self.steering(program), log) => exit,
             () = self.watch_liveness() => 137,
             () = self.watch_readiness(status) => 1,
         }

@@ -11,6 +11,8 @@ use crate::workload::{Behaviour, Identity, parse_image};
 pub(super) struct Program {
     pub(super) identity: Identity,
     pub(super) port: u16,
+    /// The file whose content chooses the behaviour while it runs.
+    pub(super) steered_by: Option<String>,
 }
 
 /// Reads a container's spec. `VERSION`, `BEHAVIOUR` and `PORT` in its environment win over the image and the first port.
@@ -35,6 +37,7 @@ pub(super) fn program(container: &Value, pod: &str) -> Program {
             ready_before: variable("READY_BEFORE").and_then(|second| second.parse().ok()),
         },
         port: port.or(declared).unwrap_or(8080),
+        steered_by: variable("BEHAVIOUR_FILE").map(str::to_owned),
     }
 }
 

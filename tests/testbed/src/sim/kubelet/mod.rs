@@ -1,5 +1,6 @@
 //! The kubelet and the scheduler: one task a pod, whose containers are test workloads on an address of their own.
 
+mod configuration;
 mod container;
 mod image;
 mod pod;

@@ -28,8 +28,7 @@ fn revision(name: &str, hash: &str) -> Revision {
 
 fn pod(name: &str, owner: &str, waiting: &str, restarts: i32) -> Pod {
     let running_since = waiting.is_empty().then(|| at(0));
-    let container =
-        Container { name: "web".into(), restarts, waiting: waiting.into(), message: "because".into(), running_since };
+    let container = Container { name: "web".into(), restarts, waiting: waiting.into(), message: "because".into(), running_since };
     Pod {
         uid: name.into(),
         owner: owner.into(),

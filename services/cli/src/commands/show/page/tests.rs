@@ -31,7 +31,7 @@ fn opening() -> Fact {
 }
 
 fn version(hash: &str, image: &str) -> v1::Version {
-    let images = vec![v1::ContainerImage { container: "web".into(), image: image.into() }];
+    let images = vec![v1::ContainerImage { container: "web".into(), image: image.into(), ..v1::ContainerImage::default() }];
     v1::Version { template_hash: hash.into(), images, ..v1::Version::default() }
 }
 
