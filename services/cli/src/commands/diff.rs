@@ -3,9 +3,7 @@
 //! Guarantees: values that look secret are hidden, as in every other place; where a version was not recorded whole, that is said and no
 //! difference is claimed. Must not: read a cluster.
 
-use lastgood_core::configuration::Kind;
 use lastgood_core::configuration::diff::Content;
-use lastgood_core::configuration::diff::{Content, diff as differences};
 use lastgood_core::configuration::{self, Kind};
 use lastgood_core::plan::diff::{Change, changes};
 use orchestrator::ledger::LedgerStore;
@@ -66,20 +64,14 @@ fn template(version: &Version) -> Result<Value, Failure> {
         .map_err(|error| Failure::Impossible(format!("what the ledger holds of {} is damaged: {error}", version.short())))
 }
 
-/// The ConfigMaps and Secrets that a version refers to, by their fingerprints: the ledger holds no more of them.
-fn configuration(version: &Version) -> Vec<Content> {
-    let recorded = version.known.version.configuration.iter();
-    recorded.filter_map(|one| Some(Content::of(Kind::parse(&one.kind)?, &one.name, &one.fingerprint, None))).collect()
-}
-
-fn text(from: &Version, to: &Version, (changes, configuration): (&[Change], &[String]), look: Look) -> Vec<String> {
+fn text(from: &Version, to: &Version, changes: &[Change], look: Look) -> Vec<String> {
     let named = |sign: &str, version: &Version| {
         let is = if version.current { " (current)" } else { "" };
         look.toned(Tone::Title, &format!("{sign} {}  {}{is}", version.short(), version.image_names()))
     };
     let mut lines = vec![named("---", from), named("+++", to)];
-    if changes.is_empty() && configuration.is_empty() {
-        lines.push("nothing differs in what was recorded".to_owned());
+    if changes.is_empty() {
+        lines.push("nothing differs in the pod template".to_owned());
     }
     lines.extend(changes.iter().map(|change| {
         let tone = match (&change.from, &change.to) {
@@ -88,14 +80,6 @@ fn text(from: &Version, to: &Version, (changes, configuration): (&[Change], &[St
             _ => Tone::Open,
         };
         look.toned(tone, &change.to_string())
-    }));
-    lines.extend(configuration.iter().map(|line| {
-        let tone = match line.chars().next() {
-            Some('-') => Tone::Bad,
-            Some('+') => Tone::Good,
-            _ => Tone::Open,
-        };
-        look.toned(tone, line)
     }));
     lines
 }
@@ -127,19 +111,9 @@ mod tests {
             "env": [{"name": "B", "value": "\u{1b}[2J"}, {"name": "DB_PASSWORD", "value": "hunter2"}]}]}});
         let (from, mut to) = (with_template("aaaa", "web:v1", &one), with_template("bbbb", "web:v2", &two));
         to.current = true;
-        let of = |kind: &str, name: &str, fingerprint: &str| contracts::v1::Configuration {
-            kind: kind.into(),
-            name: name.into(),
-            fingerprint: fingerprint.into(),
-            ..contracts::v1::Configuration::default()
-        };
-        let mut from = from;
-        from.known.version.configuration = vec![of("ConfigMap", "settings", "11"), of("Secret", "old", "12")];
-        to.known.version.configuration = vec![of("ConfigMap", "settings", "22"), of("Secret", "new", "13")];
         let changes = changes(&template(&from).unwrap(), &template(&to).unwrap());
-        let configuration = differences(&configuration(&from), &configuration(&to));
         assert_eq!(
-            text(&from, &to, (&changes, &configuration), Look::new(false)),
+            text(&from, &to, &changes, Look::new(false)),
             [
                 "--- aaaa  web:v1",
                 "+++ bbbb  web:v2 (current)",
@@ -147,16 +121,13 @@ mod tests {
                 "- containers[web].env[A].value: x",
                 "+ containers[web].env[B].value: \\u{1b}[2J",
                 "+ containers[web].env[DB_PASSWORD].value: (hidden)",
-                "~ ConfigMap settings: content 11 → 22",
-                "- Secret old",
-                "+ Secret new",
             ]
         );
         assert_eq!(
             change(&changes[1]),
             json!({"change": "removed", "path": "containers[web].env[A].value", "from": "x", "to": null})
         );
-        assert_eq!(text(&from, &from, (&[], &[]), Look::new(false))[2], "nothing differs in what was recorded");
+        assert_eq!(text(&from, &from, &[], Look::new(false))[2], "nothing differs in the pod template");
     }
 
     #[test]
