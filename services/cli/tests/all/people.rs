@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::world::{World, observed, soaked};
 
-fn version(hash: &str, image: &str) -> Option<v1::Version> {
+fn version(hash: &str, image: &str) -> v1::Version {
     let images = vec![v1::ContainerImage { container: "web".into(), image: image.into(), ..v1::ContainerImage::default() }];
-    Some(v1::Version { template_hash: hash.into(), images, ..v1::Version::default() })
+    v1::Version { template_hash: hash.into(), images, ..v1::Version::default() }
 }
 
 /// An incident whose plan waits for a person's word.
@@ -18,10 +18,10 @@ async fn asking(world: &World, name: &str) -> Result<IncidentSubject> {
     let subject = world.open(name, "Errors").await?;
     let (from, to) = (version("bbbb", "web:v2"), version("aaaa", "web:v1"));
     let minutes = |count| Some(time::duration_to_proto(Duration::from_mins(count)));
-    let plan = v1::Plan { strategy: "rolling".into(), from: from.clone(), to: to.clone(), ..v1::Plan::default() };
+    let plan = v1::Plan { strategy: "rolling".into(), from: Some(from.clone()), to: Some(to.clone()), ..v1::Plan::default() };
     let facts: [Fact; 4] = [
-        v1::CurrentVersionIdentified { version: from, ..Default::default() }.into(),
-        v1::PreviousVersionFound { version: to, evidence: "stood for 1h".into() }.into(),
+        v1::CurrentVersionIdentified { version: Some(from), ..Default::default() }.into(),
+        v1::PreviousVersionFound { version: Some(to), evidence: "stood for 1h".into() }.into(),
         v1::ApprovalRequested { within: minutes(10), would_do: "back to web:v1".into(), ..Default::default() }.into(),
         v1::RollbackPlanned { plan: Some(plan) }.into(),
     ];
