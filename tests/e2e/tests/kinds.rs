@@ -24,8 +24,8 @@ fn main() -> ExitCode {
         kinds::a_partition_is_respected,
         kinds::the_brakes_hold_for_every_kind,
     ];
-    // Long enough for a healthy version's pods to start, one after the other, on a busy machine.
-    let env = [("LASTGOOD_DETECTOR__PROGRESS", "25s"), ("LASTGOOD_ORCHESTRATOR__DEADLINES__ROLLBACK", "90s")];
+    // Long enough for a healthy version's pods to end and start, one after the other, on a busy machine.
+    let env = [("LASTGOOD_DETECTOR__PROGRESS", "25s"), ("LASTGOOD_ORCHESTRATOR__DEADLINES__ROLLBACK", "240s")];
     let env = env.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     e2e::harness::real_only(WorldOptions { env, ..WorldOptions::default() }, cases, 4)
 }

@@ -41,6 +41,8 @@ pub struct AppOptions {
     pub annotations: BTreeMap<String, String>,
     /// More variables of the container.
     pub env: BTreeMap<String, String>,
+    /// Seconds that a pod is given to end; with 0 the API server forgets it at once.
+    pub grace: u32,
     /// Seconds until a rollout that does not move counts as failed.
     pub progress_deadline: u32,
     /// What its ConfigMap holds, which is mounted at `/etc/web`; the key `behaviour` chooses what the workload does, also while it runs.
@@ -62,6 +64,7 @@ impl Default for AppOptions {
             mode: Some("auto"),
             annotations: BTreeMap::from([("lastgood.dev/smoke-tests".to_owned(), smoke.to_owned())]),
             env: BTreeMap::new(),
+            grace: 1,
             progress_deadline: 600,
             config: BTreeMap::new(),
             secret: BTreeMap::new(),
@@ -135,7 +138,7 @@ impl App {
         spec["template"] = json!({
             "metadata": {"labels": labels, "annotations": {"prometheus.io/scrape": "true"}},
             "spec": {
-                "terminationGracePeriodSeconds": 1,
+                "terminationGracePeriodSeconds": self.options.grace,
                 "containers": [{
                     "name": "web", "image": image(tag), "imagePullPolicy": "IfNotPresent", "env": env,
                     "ports": [{"containerPort": 8080}],

@@ -2,6 +2,7 @@
 //!
 //! Guarantees: looks at everything that is known to be newer than the target, in the ledger and in the cluster. Must not: read anything.
 
+use lastgood_core::configuration::id_of;
 use lastgood_core::ledger::describe;
 use lastgood_core::policy::{IRREVERSIBLE, held, mark, mark_of_template};
 use lastgood_core::template;
@@ -14,9 +15,11 @@ pub(super) fn no_way_back(inputs: &Inputs<'_>, target: &Target) -> Option<String
     let empty = serde_json::Value::Null;
     let running = inputs.workload.template().unwrap_or(&empty);
     let (wanted, current) = (target.version.template_hash.as_str(), template::hash(running));
-    let marked = mark(inputs.workload.annotation(IRREVERSIBLE)).or_else(|| mark_of_template(running));
+    // The same template with another configuration is the marked version itself, and not behind it.
+    let marked_template = || if current == wanted { None } else { mark_of_template(running) };
+    let marked = mark(inputs.workload.annotation(IRREVERSIBLE)).or_else(marked_template);
     let runs = (format!("the version that runs ({})", current.chars().take(10).collect::<String>()), marked);
-    let since = inputs.ledger.known(wanted).map(|known| known.last_current);
+    let since = inputs.ledger.known(id_of(&target.version)).map(|known| known.last_current);
     let recorded = inputs
         .ledger
         .ledger

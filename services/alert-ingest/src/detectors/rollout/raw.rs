@@ -1,7 +1,7 @@
 //! The objects as the API server sends them, as far as they are judged, and what is kept of them.
 //!
-//! Guarantees: only fields that are judged are read, and templates are hashed and dropped at once; a pod and the revision that it is of have
-//! the same key. Must not: judge.
+//! Guarantees: only fields that are judged are read; templates are hashed and dropped; a pod and its revision have the same key. Must not:
+//! judge.
 
 use std::borrow::Cow;
 use std::fmt::Debug;

@@ -69,8 +69,7 @@ async fn nothing_is_decided_before_the_policies_are_known() -> anyhow::Result<()
     world.policy("all", json!({"mode": "observe", "priority": 9})).await?;
     world.good_then_bad("web", json!({})).await?;
     world.engine.policies.change(|index| *index = index.clone().awaiting_resources());
-    world.fire(vec![world.alert("f1", "web")]).await?;
-    world.fire(vec![world.alert("nowhere", "gone")]).await?;
+    world.fire(vec![world.alert("f1", "web"), world.alert("nowhere", "gone")]).await?;
     world.wait_occurrence("nowhere", &["occurrence_dismissed"]).await?;
     assert!(world.occurrence("f1").await?.is_empty(), "a policy that is not known yet may not count it");
     wiring::policies(&world.engine, &world.client, &world.life, || ());
