@@ -186,6 +186,12 @@ pub fn namespace_switch_filter(cluster: &str, namespace: &str) -> String {
     format!("lastgood.namespace_switch.{}.{}.>", token(cluster), token(namespace))
 }
 
+/// The filter over the switches of all namespaces of a cluster.
+#[must_use]
+pub fn namespace_switches_filter(cluster: &str) -> String {
+    format!("lastgood.namespace_switch.{}.*.*", token(cluster))
+}
+
 /// Where the facts of a namespace's pause switch go.
 #[must_use]
 pub fn namespace_switch(cluster: &str, namespace: &str, event_type: &str) -> String {
@@ -360,6 +366,7 @@ mod tests {
         let own = namespace_switch("eu.prod", "shop", "pause_switched");
         assert!(is_match(&namespace_switch_filter("eu.prod", "shop"), &own) && !is_match(&switch_filter("eu.prod"), &own));
         assert!(!is_match(&namespace_switch_filter("eu.prod", "bank"), &own));
+        assert!(is_match(&namespace_switches_filter("eu.prod"), &own) && !is_match(&namespace_switches_filter("eu"), &own));
         assert_eq!(cluster_of_switch(&own).as_deref(), Some("eu.prod"));
         assert_eq!(cluster_of_switch(&switch("eu", "pause_switched")).as_deref(), Some("eu"));
     }

@@ -95,7 +95,8 @@ struct List {
     rows: Vec<Row>,
     /// Closed ones beyond the limit.
     more: usize,
-    paused: Option<PauseSwitched>,
+    /// The cluster's switch and those of namespaces, where they are on.
+    paused: Vec<PauseSwitched>,
 }
 
 /// Reads and lists.
@@ -112,16 +113,27 @@ pub async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let closings = all(&bus, &filter("incident_closed")).await?;
     let now = context.now();
     let mut list = selected(rows(&openings, &closings), args, now);
-    list.paused =
-        LedgerStore::new(bus.clone()).switch(&Scope::cluster(&kubernetes.cluster)).await?.0.filter(|switch| switch.paused);
+    list.paused = paused(&LedgerStore::new(bus.clone()), &kubernetes.cluster).await?;
     look_into_open_ones(&bus, &mut list.rows).await;
     let json = json!({
         "cluster": kubernetes.cluster,
-        "paused": list.paused.as_ref().map(|switch| json!({"who": switch.who, "reason": switch.reason})),
+        "paused": list.paused.iter().find(|switch| switch.namespace.is_empty()).map(switch_json),
+        "paused_namespaces": list.paused.iter().filter(|switch| !switch.namespace.is_empty()).map(switch_json).collect::<Vec<_>>(),
         "incidents": list.rows.iter().map(json_of).collect::<Vec<_>>(),
         "more": list.more,
     });
     Ok(Answer::done(&text(&list, workload.as_ref(), now, context.look), json))
+}
+
+/// The switches that are on, the cluster's first.
+async fn paused(store: &LedgerStore, cluster: &str) -> Result<Vec<PauseSwitched>, Failure> {
+    let whole = store.switch(&Scope::cluster(cluster)).await?.0.filter(|switch| switch.paused);
+    Ok(whole.into_iter().chain(store.paused_namespaces(cluster).await?).collect())
+}
+
+fn switch_json(switch: &PauseSwitched) -> Value {
+    let namespace = Some(&switch.namespace).filter(|namespace| !namespace.is_empty());
+    json!({"namespace": namespace, "who": switch.who, "reason": switch.reason})
 }
 
 /// All messages on a filter; each page is a request with a deadline.
@@ -177,7 +189,7 @@ fn selected(mut rows: Vec<Row>, args: &Args, now: Timestamp) -> List {
     let kept = if limit == 0 { rows.len() } else { rows.len().min(open.saturating_add(limit)) };
     let more = rows.len() - kept;
     rows.truncate(kept);
-    List { rows, more, paused: None }
+    List { rows, more, paused: Vec::new() }
 }
 
 async fn look_into_open_ones(bus: &Bus, rows: &mut [Row]) {
@@ -193,8 +205,10 @@ async fn look_into_open_ones(bus: &Bus, rows: &mut [Row]) {
 
 fn text(list: &List, workload: Option<&WorkloadRef>, now: Timestamp, look: Look) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Some(switch) = &list.paused {
-        lines.push(look.toned(Tone::Open, &format!("all automatic action is paused by {}: {}", switch.who, switch.reason)));
+    for switch in &list.paused {
+        let place = if switch.namespace.is_empty() { String::new() } else { format!(" in namespace {}", switch.namespace) };
+        lines
+            .push(look.toned(Tone::Open, &format!("all automatic action{place} is paused by {}: {}", switch.who, switch.reason)));
     }
     if list.rows.is_empty() {
         let of = workload.map_or_else(String::new, |workload| format!(" of {}", workload::pasteable(workload)));

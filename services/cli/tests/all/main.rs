@@ -3,6 +3,8 @@
 mod away;
 mod incidents;
 mod letters;
+mod people;
+mod policies;
 mod switches;
 mod versions;
 mod world;

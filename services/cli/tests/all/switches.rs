@@ -18,6 +18,14 @@ async fn the_switch_is_pressed_once_and_everybody_sees_it() -> Result<()> {
     assert_eq!(world.run("resume").await?.out, "cluster test is now active\n");
     assert_eq!(world.run("resume").await?.out, "cluster test was active already\n");
     assert_eq!(world.reads("incidents").await?.1["paused"], json!(null));
+
+    let one = world.run("pause -n shop --reason drill --who ann -o json").await?.json()?;
+    assert_eq!((&one["namespace"], &one["changed"]), (&json!("shop"), &json!(true)));
+    let (text, json) = world.reads("incidents").await?;
+    assert!(text.starts_with("all automatic action in namespace shop is paused by ann: drill"), "{text}");
+    assert_eq!((&json["paused"], &json["paused_namespaces"][0]["namespace"]), (&json!(null), &json!("shop")));
+    assert_eq!(world.run("resume -n shop").await?.code, 0);
+    assert_eq!(world.reads("incidents").await?.1["paused_namespaces"], json!([]));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: what is read is as new as the leader's; an append expects what was read. Must not: decide what to record.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chassis::bus::{AppendError, Bus, Group, HandleError, NewEvent, ReadError};
 use contracts::subjects::{self, streams};
@@ -121,6 +121,18 @@ impl LedgerStore {
         let ((whole, _), (part, _)) = futures::try_join!(self.switch(&whole), self.switch(&part))?;
         let is_on = |switch: &PauseSwitched| switch.paused;
         Ok(whole.clone().filter(is_on).or_else(|| part.filter(is_on)).or(whole))
+    }
+
+    /// The namespaces of a cluster that are paused by a switch of their own, with the switch's last word.
+    pub async fn paused_namespaces(&self, cluster: &str) -> Result<Vec<PauseSwitched>, StoreError> {
+        let filter = subjects::namespace_switches_filter(cluster);
+        let mut last: BTreeMap<String, PauseSwitched> = BTreeMap::new();
+        for stored in self.bus.read(streams::LEDGER, &filter, 1, None).await? {
+            if let LedgerFact::PauseSwitched(switched) = LedgerFact::decode(stored.event_type(), &stored.data)? {
+                last.insert(stored.subject, switched);
+            }
+        }
+        Ok(last.into_values().filter(|switched| switched.paused).collect())
     }
 
     /// Sets a pause switch; false where it said so already.

@@ -26,7 +26,6 @@ const MOST: u32 = 1000;
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Report {
     /// The file's documents, in their order.
     pub documents: Vec<Document>,
@@ -36,7 +35,6 @@ pub struct Report {
 
 /// One document.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Document {
     /// Which of the file's, from 1 on.
     pub number: usize,
@@ -52,7 +50,6 @@ pub struct Document {
 
 /// A workload, and what would be in force for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Explained {
     /// `namespace/kind/name`.
     pub workload: String,

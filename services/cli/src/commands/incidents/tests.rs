@@ -68,13 +68,20 @@ fn a_list_reads_in_columns_and_harms_no_terminal() {
     damaged.data = b"\xff\xff".to_vec().into();
     let openings = [opening(1, "shop", "Errors\u{1b}[2J"), damaged];
     let mut list = selected(rows(&openings, &[closing(1, Outcome::Halted)]), &args(""), at(100));
-    list.paused = Some(PauseSwitched { paused: true, who: "ann".into(), reason: "a drill".into(), namespace: String::new() });
+    let switch = |namespace: &str| PauseSwitched {
+        paused: true,
+        who: "ann".into(),
+        reason: "a drill".into(),
+        namespace: namespace.into(),
+    };
+    list.paused = vec![switch(""), switch("bank")];
     list.rows[0].state = Some(Err("a newer binary's fact".into()));
     list.more = 7;
     assert_eq!(
         text(&list, None, at(100), Look::new(false)),
         [
             "all automatic action is paused by ann: a drill",
+            "all automatic action in namespace bank is paused by ann: a drill",
             "STATE                                 WORKLOAD             ALERT            OPENED                             INCIDENT",
             "can't be read: a newer binary's fact  shop/deployment/web  (not readable)   1970-01-01 00:00:02Z (1m 38s ago)  inc_00000000000000000000000000000002",
             "halted: paused                        shop/deployment/web  Errors\\u{1b}[2J  1970-01-01 00:00:01Z               inc_00000000000000000000000000000001",
