@@ -75,6 +75,7 @@ macro_rules! facts {
 
 facts! {
     /// A fact on an incident's log.
+    #[expect(clippy::large_enum_variant, reason = "the opening is the large one, and there is one for each incident")]
     Fact {
         AnomalyDetected = "anomaly_detected",
         CurrentVersionIdentified = "current_version_identified",

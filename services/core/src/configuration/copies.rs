@@ -57,7 +57,10 @@ pub fn point_to_copies(template: &Value, copies: &BTreeMap<Place, String>) -> Va
 #[must_use]
 pub fn without_copies(template: &Value) -> Value {
     let mut template = template.clone();
-    walk(&mut template, &mut |found| *found.name = original_name(found.name).to_owned());
+    walk(&mut template, &mut |found| {
+        let original = original_name(found.name).len();
+        found.name.truncate(original);
+    });
     template
 }
 

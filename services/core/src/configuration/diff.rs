@@ -143,7 +143,7 @@ mod tests {
         let from = config_map(&json!({"mode": "new", "gone": "x", "same": "s", "app.yaml": "a: 1\nb: 2\nc: 3\n"}));
         let to = config_map(&json!({"mode": "old", "same": "s", "app.yaml": "a: 1\nb: 7\nc: 3\n", "back": "y"}));
         assert_eq!(
-            diff(&[from.clone()], &[to]),
+            diff(std::slice::from_ref(&from), &[to]),
             [
                 "~ ConfigMap web[app.yaml]:",
                 "    - b: 2",
@@ -153,7 +153,7 @@ mod tests {
                 "+ ConfigMap web[back]: y",
             ]
         );
-        assert!(diff(&[from.clone()], &[from]).is_empty());
+        assert!(diff(std::slice::from_ref(&from), std::slice::from_ref(&from)).is_empty());
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn much_is_cut_and_says_so() {
-        let many = |word: &str| (0..100).map(|n| format!("{word} {n}\n")).collect::<String>();
+        let many = |word: &str| (0..100).map(|n| format!("{word} {n}\n")).collect::<Vec<_>>().concat();
         let told = diff(&[config_map(&json!({"k": many("a")}))], &[config_map(&json!({"k": many("b")}))]);
         assert_eq!(told.len(), LINES + 2);
         assert!(told.last().unwrap().contains("180 more"), "{told:?}");

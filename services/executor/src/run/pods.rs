@@ -37,12 +37,11 @@ impl Executor {
                 watching.deleted.insert(pod.uid.clone());
                 Ok(Duration::MAX)
             }
-            Ok(false) => Ok(AGAIN),
             Err(error @ ApiError::Refused { .. }) => {
                 tracing::error!(incident = %case.subject, pod = pod.name, %error, "a pod of the bad version can't be deleted");
                 Ok(LATER)
             }
-            Err(_) => Ok(AGAIN),
+            Ok(false) | Err(_) => Ok(AGAIN),
         }
     }
 

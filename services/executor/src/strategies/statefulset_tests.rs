@@ -85,7 +85,7 @@ fn by_hand_none_goes_while_one_is_missing_or_leaving() {
     assert_eq!(next_pod(&view(ON_DELETE, vec![bad(0), bad(1), leaving])), None);
 }
 
-/// What the controller of a StatefulSet does by itself, OrderedReady, one step; pods of the restored version get ready.
+/// What the controller of a StatefulSet does by itself, `OrderedReady`, one step; pods of the restored version get ready.
 fn controller(pods: &mut [Option<Pod>], on_delete: bool) {
     for (ordinal, slot) in pods.iter_mut().enumerate() {
         match slot {

@@ -32,7 +32,7 @@ impl Engine {
         let (mut new, mut failures) = (Vec::new(), Vec::new());
         for (subject, alerts) in by_incident(note, alerts) {
             let Some(subject) = subject else { continue };
-            match self.repeats_of(note, &subject, alerts).await {
+            match Box::pin(self.repeats_of(note, &subject, alerts)).await {
                 Ok(anew) => new.extend(anew),
                 Err(error) => failures.push(error),
             }

@@ -123,7 +123,7 @@ mod tests {
 
     fn back_to(mode: &str, with_copy: bool) -> (Target, Vec<String>) {
         let (then, now) = (seen(mode), seen("new"));
-        let planned = planned(&[then.recorded.clone()], Rules::from(&Effective::default()), |_| now.now().unwrap());
+        let planned = planned(std::slice::from_ref(&then.recorded), Rules::from(&Effective::default()), |_| now.now().unwrap());
         let copies = if with_copy { [(place(), then.object)].into() } else { BTreeMap::new() };
         let read = Restored { planned, live: [(place(), (now.now().unwrap(), now.object.clone()))].into(), copies };
         let json = template().to_string().into_bytes();

@@ -1,6 +1,6 @@
 //! Whether a workload runs its current version in full, by its own status.
 //!
-//! Guarantees: what the status does not show is not so: a version that a partition keeps from some pods, or that an OnDelete strategy has
+//! Guarantees: what the status does not show is not so: a version that a partition keeps from some pods, or that an `OnDelete` strategy has
 //! not brought into all of them, is never said to be available. Must not: count pods itself, or take old numbers for present ones.
 
 use serde_json::Value;
@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    fn is(kind: Kind, spec: Value, status: Value) -> bool {
+    fn is(kind: Kind, spec: &Value, status: &Value) -> bool {
         is_available(kind, &Object::new(json!({"metadata": {"generation": 2}, "spec": spec, "status": status})))
     }
 
@@ -95,18 +95,18 @@ mod tests {
                 for (key, value) in change.as_object().unwrap().iter().filter(|(key, _)| !(old && *key == "availableReplicas")) {
                     status[key] = value.clone();
                 }
-                assert_eq!(is(Kind::StatefulSet, json!({"replicas": 3}), status.clone()), expected, "{status}");
+                assert_eq!(is(Kind::StatefulSet, &json!({"replicas": 3}), &status), expected, "{status}");
             }
         }
         new["availableReplicas"] = json!(2);
-        assert!(!is(Kind::StatefulSet, json!({"replicas": 3}), new), "ready, but not for minReadySeconds");
+        assert!(!is(Kind::StatefulSet, &json!({"replicas": 3}), &new), "ready, but not for minReadySeconds");
     }
 
     #[test]
     fn what_a_partition_or_on_delete_keeps_from_some_pods_is_not_available() {
         let status = json!({"observedGeneration": 2, "replicas": 3, "readyReplicas": 3, "updatedReplicas": 1});
         for strategy in [json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}), json!({"type": "OnDelete"})] {
-            assert!(!is(Kind::StatefulSet, json!({"replicas": 3, "updateStrategy": strategy}), status.clone()));
+            assert!(!is(Kind::StatefulSet, &json!({"replicas": 3, "updateStrategy": strategy}), &status));
         }
     }
 
@@ -117,10 +117,10 @@ mod tests {
                 "updatedNumberScheduled": updated, "numberAvailable": available, "numberMisscheduled": 0})
         };
         for (updated, available, expected) in [(2, 2, true), (1, 2, false), (2, 1, false)] {
-            assert_eq!(is(Kind::DaemonSet, json!({}), status(updated, available)), expected);
+            assert_eq!(is(Kind::DaemonSet, &json!({}), &status(updated, available)), expected);
         }
         let nowhere =
             json!({"observedGeneration": 2, "desiredNumberScheduled": 0, "currentNumberScheduled": 0, "numberReady": 0});
-        assert!(!is(Kind::DaemonSet, json!({}), nowhere), "on no node nothing is proved");
+        assert!(!is(Kind::DaemonSet, &json!({}), &nowhere), "on no node nothing is proved");
     }
 }

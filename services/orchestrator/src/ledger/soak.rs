@@ -54,11 +54,11 @@ pub fn took_up(known: &Known, since: Option<Timestamp>, pods: &[Object]) -> bool
     if !known.version.in_place {
         return true;
     }
-    // The kubelet tells whole seconds.
+    // The kubelet tells whole seconds: one that started within the second of the change may have started before it.
     let Some(since) = since.and_then(|since| Timestamp::from_second(since.as_second()).ok()) else { return false };
     let started = |status: &Value| {
         let at = status.pointer("/state/running/startedAt").and_then(Value::as_str);
-        at.and_then(|at| at.parse::<Timestamp>().ok()).is_some_and(|at| at >= since)
+        at.and_then(|at| at.parse::<Timestamp>().ok()).is_some_and(|at| at > since)
     };
     let statuses = |pod: &Object| pod.at("/status/containerStatuses").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut staying = pods.iter().filter(|pod| !pod.is_terminating()).peekable();
@@ -201,7 +201,8 @@ mod tests {
         let version = v1::Version { in_place: true, ..v1::Version::default() };
         let edited = Known { version, ..Known::default() };
         assert!(!took_up(&edited, Some(at(5)), &[pod(6), pod(4)]));
-        assert!(took_up(&edited, Some(at(5)), &[pod(6), pod(5)]));
+        assert!(!took_up(&edited, Some(at(5)), &[pod(6), pod(5)]), "within the second of the change");
+        assert!(took_up(&edited, Some(at(5)), &[pod(6), pod(7)]));
         assert!(!took_up(&edited, None, &[pod(6)]) && !took_up(&edited, Some(at(5)), &[]));
         assert!(took_up(&Known::default(), None, &[pod(1)]), "a rollout brought it");
     }

@@ -19,7 +19,7 @@ fn content(mode: &str) -> Value {
 }
 
 fn of(mode: &str) -> String {
-    fingerprint(Kind::ConfigMap, &content(mode), None).unwrap()
+    fingerprint(Kind::ConfigMap, &content(mode), None).expect("a ConfigMap needs no key")
 }
 
 impl World {
@@ -135,7 +135,7 @@ async fn a_bad_edit_goes_back_through_the_copy() -> anyhow::Result<()> {
     let template: Value = serde_json::from_slice(&plan.template_json)?;
     assert_eq!(lastgood_core::template::hash(&template), to.template_hash);
     let names: Vec<_> = references(&template).into_iter().map(|reference| reference.name).collect();
-    assert_eq!(names, [copy.clone()]);
+    assert_eq!(names, std::slice::from_ref(&copy));
     let planned = v1::PlannedConfiguration {
         kind: "ConfigMap".into(),
         name: "settings".into(),

@@ -21,13 +21,13 @@ fn soaking() -> Settings {
 }
 
 /// Waits until the current version of a workload has this standing.
-async fn stands(world: &World, name: &str, word: &str) -> anyhow::Result<LedgerView> {
+async fn stands(world: &World, name: &str, standing: &str) -> anyhow::Result<LedgerView> {
     let hash = world.hash(name).await?;
-    let what = format!("{name} to be {word}");
+    let what = format!("{name} to be {standing}");
     let view = until(&what, DEADLINE, async || {
         let view = world.engine.store.load(&world.workload(name)).await.map_err(|error| error.to_string())?;
-        let standing = view.known(&hash).map(|known| known.standing(SOAK)).ok_or("not seen yet")?;
-        if standing.word() == word { Ok(view) } else { Err(format!("{standing:?}")) }
+        let seen = view.known(&hash).map(|known| known.standing(SOAK)).ok_or("not seen yet")?;
+        if seen.word() == standing { Ok(view) } else { Err(format!("{seen:?}")) }
     });
     Ok(view.await?)
 }
@@ -42,7 +42,7 @@ async fn good(world: &World, name: &str, version: &str) -> anyhow::Result<()> {
 /// What the plan of the workload's incident restores, by the value of its environment variable.
 async fn restored(world: &World, name: &str) -> anyhow::Result<String> {
     let (_, incident, _) = world.incident(name, "rollback_planned").await?;
-    let (_, plan) = incident.plan.unwrap();
+    let (_, plan) = incident.plan.expect("waited for");
     let template: serde_json::Value = serde_json::from_slice(&plan.template_json)?;
     Ok(template["spec"]["containers"][0]["env"][0]["value"].as_str().unwrap_or_default().to_owned())
 }

@@ -87,7 +87,7 @@ pub async fn image_and_config_map_go_back_together(world: &World) -> Result<()> 
     runs(&app, "v1").await?;
     let kept = app.config_maps().get(&mounted(&app).await?).await?;
     let data = kept.data.unwrap_or_default();
-    ensure!(data.get("mode").is_none() && data["behaviour"] == "healthy", "restored with {data:?}");
+    ensure!(!data.contains_key("mode") && data["behaviour"] == "healthy", "restored with {data:?}");
     serves(&app, "v1").await
 }
 

@@ -43,7 +43,7 @@ fn pod(name: &str, owner: &str, waiting: &str, restarts: i32) -> Pod {
 fn judged(workload: &Workload, pods: &[Pod], now: i64) -> Judgement {
     let revisions = [revision("web-old", "old"), revision("web-new", "new")];
     let revisions: Vec<&Revision> = revisions.iter().collect();
-    let patience = Patience { settle: Duration::from_secs(30), progress: Duration::from_secs(60) };
+    let patience = Patience { settle: Duration::from_secs(30), progress: Duration::from_mins(1) };
     judge(workload, &revisions, &pods.iter().collect::<Vec<_>>(), at(now), patience)
 }
 
