@@ -319,8 +319,13 @@ impl Watch {
         let now = self.clock.now();
         let soon = now.saturating_add(NOT_BEFORE).unwrap_or(Timestamp::MAX);
         let late = now.saturating_add(NOT_AFTER).unwrap_or(Timestamp::MAX);
-        // Without a soak under way an alert may be what it waits for.
-        Some(soak::due(known, soak).unwrap_or(late).clamp(soon, late))
+        // Without a soak under way an alert may be what it waits for; or pods that restart, which need not show in the workload's status: they
+        // are looked for the more rarely, the longer nobody has restarted them.
+        let waits = view
+            .current_since(known.id())
+            .filter(|_| unread)
+            .map_or(late, |since| now.saturating_add(now.duration_since(since) / 4).unwrap_or(late));
+        Some(soak::due(known, soak).unwrap_or(waits).clamp(soon, late))
     }
 }
 
