@@ -109,9 +109,22 @@ impl Ground {
 
     /// Rolls `name` back to `good`, and waits until the executor has let go of it.
     async fn rolled_back(&self, name: &str, good: &Value, change: impl FnOnce(&mut contracts::v1::Plan)) -> IncidentSubject {
+        self.rolled_back_by(name, good, true, change).await
+    }
+
+    /// The same, with its configuration restored through the copy or left as it is.
+    async fn rolled_back_by(
+        &self,
+        name: &str,
+        good: &Value,
+        copies: bool,
+        change: impl FnOnce(&mut contracts::v1::Plan),
+    ) -> IncidentSubject {
         let through = |plan: &mut contracts::v1::Plan| {
             change(plan);
-            support::through_copy(plan, &settings());
+            if copies {
+                support::through_copy(plan, &settings());
+            }
         };
         let subject = self.world.plan(name, good, through).await;
         self.world.announce(&subject).await;
@@ -119,7 +132,7 @@ impl Ground {
         println!("{name}: {:?}", shifted.services);
         let live = self.world.deployment(name).await;
         assert_eq!(without_copies(&live["spec"]["template"]), good["spec"]["template"]);
-        assert_ne!(live["spec"]["template"], good["spec"]["template"], "it refers to the copy");
+        assert_eq!(live["spec"]["template"] != good["spec"]["template"], copies, "whether it refers to the copy");
         assert_eq!(live["metadata"]["annotations"][INCIDENT], subject.incident.to_string());
         assert!(!live["metadata"]["managedFields"].to_string().contains("lastgood"), "our entry is gone");
         if let Some(service) = self.world.cluster.get(Kind::Service, &self.world.namespace, name).await.unwrap() {
@@ -313,7 +326,10 @@ async fn mixed_owners_go_on() {
             ground.apply(first, &version(&ground, name, "v2")).await.unwrap();
         }
         ground.settled(name).await;
-        ground.rolled_back(name, &good, |_| {}).await;
+        // An API server as old as 1.20 refuses an owner who goes over from client-side to server-side apply and changes an `envFrom` with
+        // the same apply, whoever wrote it before (tried without lastgood): decision 13.
+        let copies = first == next;
+        ground.rolled_back_by(name, &good, copies, |_| {}).await;
         ground.apply(next, &version(&ground, name, "v3")).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         only_version_three(&ground.world.deployment(name).await, name);
     }
