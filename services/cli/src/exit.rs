@@ -116,18 +116,3 @@ impl Failure {
         }
     }
 }
-
-/// An error with all its causes on one line; a cause that repeats what was said is left out.
-#[must_use]
-pub fn causes(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if !said.contains(&text) {
-            said = format!("{said}: {text}");
-        }
-        next = cause.source();
-    }
-    said
-}

@@ -18,13 +18,13 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use lastgood_core::text::{visible, visible_json};
+use lastgood_core::text::{causes, visible, visible_json};
 use orchestrator::dead_letters::command::Output;
 use serde_json::{Value, json};
 
 use args::{Cli, Colour};
 use context::Context;
-use exit::{Answer, Failure, causes};
+use exit::{Answer, Failure};
 use look::{Look, Tone};
 
 /// Does what these arguments (the program's name first) ask, and prints what came of it.

@@ -1,4 +1,4 @@
-//! Text for a terminal: what comes from outside made harmless, and times and lengths as people write them.
+//! Text for people: what comes from outside made harmless, errors with their causes, and times and lengths as people write them.
 //!
 //! Guarantees: what [`visible`] and [`visible_json`] give holds nothing that a terminal obeys and nothing that hides or reorders what is read, and loses nothing of
 //! the text. Must not: read a clock; now is passed in.
@@ -66,6 +66,21 @@ pub fn when(at: Timestamp, now: Timestamp) -> String {
         format!("{} ago", length(now.duration_since(at)))
     };
     format!("{} ({away})", utc(at))
+}
+
+/// An error with all its causes on one line; a cause that repeats what was said is left out.
+#[must_use]
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !said.contains(&text) {
+            said = format!("{said}: {text}");
+        }
+        next = cause.source();
+    }
+    said
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::definitions::ANNOTATION;
 use crate::eyes::{Eyes, NoLook};
 use crate::kind::Kind;
 use crate::sight::{PodSight, ServiceSight, Sight};
-use crate::text::causes;
+use lastgood_core::text::causes;
 
 /// The executor's annotations: whose write the workload is as of, and the hash of the template that it yielded.
 const INCIDENT: &str = "lastgood.dev/incident";

@@ -16,7 +16,7 @@ use reqwest::{Client, ClientBuilder, Method, StatusCode};
 use crate::checks::Tools;
 use crate::config;
 use crate::rules::Answer;
-use crate::text::causes;
+use lastgood_core::text::causes;
 
 /// How much of a body is read, bytes.
 const BODY: usize = 64 * 1024;

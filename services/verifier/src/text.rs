@@ -14,22 +14,6 @@ pub fn excerpt(text: &str, most: usize) -> String {
     short
 }
 
-/// An error with all its causes, on one line; a cause that repeats what was said is left out.
-#[must_use]
-pub fn causes(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if !said.contains(&text) {
-            said.push_str(": ");
-            said.push_str(&text);
-        }
-        next = cause.source();
-    }
-    excerpt(&said, 300)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

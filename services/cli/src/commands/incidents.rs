@@ -197,7 +197,7 @@ async fn look_into_open_ones(bus: &Bus, rows: &mut [Row]) {
     let looking = rows.iter_mut().filter(|row| row.closed.is_none()).map(|row| async move {
         row.state = Some(match incidents.salvage(&row.subject, None).await {
             Ok(salvaged) => Ok(State::of(&salvaged.loaded.incident, !salvaged.damage.is_empty())),
-            Err(error) => Err(crate::exit::causes(&error)),
+            Err(error) => Err(lastgood_core::text::causes(&error)),
         });
     });
     stream::iter(looking).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
