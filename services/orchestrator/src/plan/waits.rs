@@ -59,7 +59,7 @@ mod tests {
         let workload = Workload { namespace: "shop", kind: "Deployment", name: "web", labels: &none, annotations: &none };
         let asked = |now: &str| {
             let now = now.parse().unwrap();
-            Waits::of(&combine([&policy].into_iter(), &workload, &Effective::default(), now), now).approval.unwrap()
+            Waits::of(&combine([&policy], &workload, &Effective::default(), now), now).approval.unwrap()
         };
         assert_eq!(asked("2026-12-23T23:00:00Z"), (Duration::from_mins(15), ApprovalTimeout::Proceed));
         assert_eq!(asked("2026-12-23T23:45:00Z"), (Duration::from_mins(15), ApprovalTimeout::Proceed));
