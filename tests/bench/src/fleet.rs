@@ -1,7 +1,7 @@
 //! Many workloads on a simulated cluster, and what their ledgers hold.
 //!
-//! Guarantees: each has an object of every kind that the ledger's watch reads of it; rollouts go in waves, each after the one before was
-//! recorded, so that the simulated cluster's watches never fall behind its log. Must not: ask the orchestrator how far it is; the ledger tells.
+//! Guarantees: each has an object of every kind that the ledger's watch reads of it; they are made and rolled out in waves, each after the one
+//! before, so that nobody who follows the simulated cluster's log falls behind it. Must not: ask the orchestrator how far it is; the ledger tells.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(crate) struct Fleet<'s> {
 }
 
 impl Fleet<'_> {
-    /// Makes all of them, and waits until each has its pod.
+    /// Makes all of them, a wave at a time, and waits until each has its pod.
     pub(crate) async fn create(&self) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.stage.client.clone());
         for number in 0..self.workloads.div_ceil(CROWD) {
@@ -48,9 +48,14 @@ impl Fleet<'_> {
             self.deployments(workload).create(&PostParams::default(), &body).await.context("a Deployment")?;
             anyhow::Ok(())
         };
-        stream::iter((0..self.workloads).map(each)).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
-        for number in 0..self.workloads.div_ceil(CROWD) {
-            self.available(&namespace(number * CROWD)).await?;
+        let mut done = 0;
+        while done < self.workloads {
+            let wave = done..self.workloads.min(done + WAVE);
+            done = wave.end;
+            stream::iter(wave.clone().map(each)).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+            for first in wave.step_by(CROWD) {
+                self.available(&namespace(first)).await?;
+            }
         }
         Ok(())
     }

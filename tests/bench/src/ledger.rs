@@ -19,7 +19,7 @@ use crate::stage::Stage;
 use crate::{Outcome, table};
 
 /// How many workloads.
-const SIZES: [usize; 3] = [1_000, 3_000, 10_000];
+pub(crate) const SIZES: [usize; 3] = [1_000, 3_000, 10_000];
 /// How long the orchestrator is left alone before its memory is read: what was read at the end of the work may still be held.
 const IDLE: Duration = Duration::from_secs(3);
 /// How much more a workload of the largest cluster may cost than one of the smallest, in multiples.
@@ -50,9 +50,9 @@ impl Measured {
 }
 
 /// Measures all sizes.
-pub(crate) async fn run() -> Result<Outcome> {
+pub(crate) async fn run(sizes: &[usize]) -> Result<Outcome> {
     let mut all = Vec::new();
-    for workloads in SIZES {
+    for &workloads in sizes {
         all.push(measure(workloads).await.with_context(|| format!("{workloads} workloads"))?);
     }
     let (Some(smallest), Some(largest)) = (all.first(), all.last()) else { anyhow::bail!("nothing was measured") };
@@ -80,7 +80,7 @@ async fn measure(workloads: usize) -> Result<Measured> {
     let process = service.process();
     let cpu = process.cpu_time().unwrap_or_default().as_secs_f64();
     let (first, first_bytes) = (resident(&process).await?, fleet.bytes().await?);
-    eprintln!("ledger: recorded after {recorded:.1} s");
+    eprintln!("ledger: recorded after {recorded:.1} s, {empty:.1} MiB before, {first:.1} now");
     let began = Instant::now();
     fleet.roll_out("v2").await.with_context(|| stage.last_words())?;
     let rolled_out = began.elapsed().as_secs_f64();

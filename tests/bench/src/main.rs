@@ -71,6 +71,9 @@ struct Arguments {
     /// How many closed incidents are kept.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(10_000..=200_000))]
     incidents: u32,
+    /// How many workloads are watched, three sizes at most, the smallest first.
+    #[arg(long, value_delimiter = ',', num_args = 1..=3, default_values_t = ledger::SIZES)]
+    workloads: Vec<usize>,
     /// Also say, on stderr, how long the services' steps took by their own metrics.
     #[arg(long)]
     profile: bool,
@@ -125,7 +128,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode> {
         add(storm::run().await.context("storm")?);
     }
     if wants(What::Ledger) {
-        add(ledger::run().await.context("ledger")?);
+        add(ledger::run(&arguments.workloads).await.context("ledger")?);
     }
     if wants(What::Kept) {
         add(kept::run(arguments.incidents).await.context("kept")?);
