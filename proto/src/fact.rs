@@ -88,6 +88,7 @@ facts! {
         RollbackStarted = "rollback_started",
         BadPodsScaledDown = "bad_pods_scaled_down",
         PreviousVersionDeployed = "previous_version_deployed",
+        ImageMoved = "image_moved",
         PodsReady = "pods_ready",
         TrafficShifted = "traffic_shifted",
         RollbackFailed = "rollback_failed",

@@ -71,7 +71,7 @@ impl Version {
 pub fn brief(version: &Version) -> Value {
     json!({
         "hash": version.hash,
-        "images": version.images.iter().map(|image| json!({"container": image.container, "image": image.image})).collect::<Vec<_>>(),
+        "images": version.images.iter().map(|image| json!({"container": image.container, "image": image.image, "digest": Some(&image.digest).filter(|digest| !digest.is_empty())})).collect::<Vec<_>>(),
         "current": version.current,
     })
 }

@@ -39,6 +39,8 @@ pub enum Command {
     ReportBadPodsDown(v1::BadPodsScaledDown),
     /// n12 seen.
     ReportDeployed(v1::PreviousVersionDeployed),
+    /// The version is back, and its pods run other images than it did.
+    ReportImageMoved(v1::ImageMoved),
     /// n13, n14 seen.
     ReportPodsReady(v1::PodsReady),
     /// n15 seen.
@@ -116,6 +118,7 @@ impl Command {
             Self::StartAttempt(_) => "start attempt",
             Self::ReportBadPodsDown(_) => "report bad pods down",
             Self::ReportDeployed(_) => "report previous version deployed",
+            Self::ReportImageMoved(_) => "report that an image has moved",
             Self::ReportPodsReady(_) => "report pods ready",
             Self::ReportTrafficShifted(_) => "report traffic shifted",
             Self::Fail(_) => "fail",

@@ -7,7 +7,8 @@ use contracts::{DeadlineKind, Fact};
 use jiff::Timestamp;
 
 use super::follow::COMPLETED;
-use super::state::{Approval, Attempt, Closed, Incident, Notice, Opened, Phase, Recorded};
+use super::moved::by_digest;
+use super::state::{Approval, Attempt, Closed, Incident, Notice, Opened, Phase, Progress, Recorded};
 
 /// The state after one more fact.
 #[must_use]
@@ -43,6 +44,7 @@ pub(super) fn apply(state: &mut Incident, at: Timestamp, fact: &Fact) {
         }
         Fact::BadPodsScaledDown(_) => set_once(&mut state.progress.bad_pods_down, at),
         Fact::PreviousVersionDeployed(_) => set_once(&mut state.progress.deployed, at),
+        Fact::ImageMoved(f) => go_by_digest(state, f),
         Fact::PodsReady(_) => set_once(&mut state.progress.pods_ready, at),
         Fact::TrafficShifted(_) => set_once(&mut state.progress.traffic_shifted, at),
         Fact::RollbackFailed(f) => state.failed = Some(f.clone()),
@@ -93,6 +95,18 @@ fn open(state: &mut Incident, at: Timestamp, fact: &v1::AnomalyDetected) {
             deadlines: fact.deadlines.unwrap_or_default(),
             requested: fact.requested.clone(),
         });
+    }
+}
+
+fn go_by_digest(state: &mut Incident, fact: &v1::ImageMoved) {
+    if state.moved.is_none() {
+        if let Some((_, plan)) = &mut state.plan
+            && let Some(named) = by_digest(plan, fact)
+        {
+            *plan = named;
+        }
+        state.moved = Some(fact.clone());
+        state.progress = Progress::default();
     }
 }
 

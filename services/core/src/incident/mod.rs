@@ -5,11 +5,13 @@
 //! No path ends without a notification asked for, and every open incident has a deadline that moves it on.
 //! Must not: look anything up; the caller passes all of it in.
 
+mod attempt;
 mod command;
 mod deadlines;
 mod decide;
 mod evolve;
 mod follow;
+mod moved;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -163,6 +163,8 @@ pub struct Incident {
     pub halted: Option<v1::RollbackHalted>,
     /// The intents, oldest first.
     pub attempts: Vec<Attempt>,
+    /// A tag that leads elsewhere than it did: from then on `plan` names its images by digest, and `progress` counts anew.
+    pub moved: Option<v1::ImageMoved>,
     /// n11 to n15.
     pub progress: Progress,
     /// n16.

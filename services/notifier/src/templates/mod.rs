@@ -26,6 +26,7 @@ type Reply = fn(&Story, &Fact) -> Option<ChatMessage>;
 /// Which facts are replied to, and how.
 const REPLIES: &[Reply] = &[
     replies::planned,
+    replies::moved,
     replies::halted,
     replies::failed,
     replies::verification_failed,

@@ -137,6 +137,7 @@ fn command(fact: &Fact) -> Option<Command> {
         Fact::RollbackStarted(f) => Command::StartAttempt(f),
         Fact::BadPodsScaledDown(f) => Command::ReportBadPodsDown(f),
         Fact::PreviousVersionDeployed(f) => Command::ReportDeployed(f),
+        Fact::ImageMoved(f) => Command::ReportImageMoved(f),
         Fact::PodsReady(f) => Command::ReportPodsReady(f),
         Fact::TrafficShifted(f) => Command::ReportTrafficShifted(f),
         Fact::RollbackFailed(f) => Command::Fail(f),

@@ -108,6 +108,7 @@ fn acting(fact: &Fact) -> Option<Vec<String>> {
             let set = if fact.replica_set.is_empty() { String::new() } else { format!(", ReplicaSet {}", fact.replica_set) };
             vec![format!("generation {}{set}", fact.workload_generation)]
         }
+        Fact::ImageMoved(fact) => fact.images.iter().map(moved).collect(),
         Fact::TrafficShifted(fact) => fact.services.clone(),
         Fact::RollbackFailed(fact) => failed(fact),
         Fact::SmokeTestFinished(fact) => {
@@ -127,6 +128,10 @@ fn acting(fact: &Fact) -> Option<Vec<String>> {
         }
         _ => return None,
     })
+}
+
+fn moved(image: &v1::MovedImage) -> String {
+    format!("container {} of {}: {} was {}, is {}", image.container, image.pod, image.image, image.recorded, image.found)
 }
 
 fn ending(fact: &Fact) -> Option<Vec<String>> {
