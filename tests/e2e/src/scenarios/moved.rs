@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use contracts::Fact;
 use contracts::v1::Outcome;
-use testbed::app::AppOptions;
+use testbed::app::{AppKind, AppOptions};
 use testbed::registry::Registry;
 use testbed::world::World;
 
@@ -12,12 +12,21 @@ use crate::expect::{ROLLOUT, SOON, break_with, closes, in_order, opens, proved_a
 /// The good version's tag was overwritten after its pods had started: what comes back by it is not what ran, so it is put back once more by the
 /// digest that the ledger recorded, and people are told.
 pub async fn a_tag_that_moved_comes_back_by_its_digest(world: &World) -> Result<()> {
+    comes_back(world, "moved", AppOptions::default()).await
+}
+
+/// The same of a StatefulSet.
+pub async fn a_tag_of_a_stateful_set_that_moved_comes_back_by_its_digest(world: &World) -> Result<()> {
+    comes_back(world, "sts-moved", AppOptions { kind: AppKind::StatefulSet, grace: 0, ..AppOptions::default() }).await
+}
+
+async fn comes_back(world: &World, name: &str, options: AppOptions) -> Result<()> {
     let registry = Registry::start(&world.ground).await?;
     for tag in ["v1", "v2-failing", "v3"] {
         registry.push(&world.ground, tag, tag)?;
     }
     let repository = registry.repository().to_owned();
-    let app = world.app("moved", AppOptions { repository, pull_policy: "Always", ..AppOptions::default() }).await?;
+    let app = world.app(name, AppOptions { repository, pull_policy: "Always", ..options }).await?;
     app.deploy("v1").await?;
     app.available(ROLLOUT).await?;
     proved_again(world, &app, 1).await?;
