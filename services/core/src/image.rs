@@ -31,7 +31,33 @@ pub fn by_digest(image: &str, digest: &str) -> Option<String> {
     Some(format!("{repository}@{digest}"))
 }
 
-/// What the containers of these pods, which are all of one version, run: container and digest, where all pods say the same.
+/// The template with each image by the digest that was recorded of it; `None` where that changes nothing. All of them: of some it may not have
+/// been seen yet that they had moved.
+#[must_use]
+pub fn by_digests(template: &Value, recorded: &[ContainerImage]) -> Option<Value> {
+    let (mut named, mut any) = (template.clone(), false);
+    for list in ["/spec/initContainers", "/spec/containers"] {
+        for container in named.pointer_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            let of = |key: &str| container.get(key).and_then(Value::as_str).unwrap_or_default();
+            let digest = digest_of(recorded, of("name"));
+            if let Some(image) = digest.and_then(|digest| by_digest(of("image"), digest)) {
+                container["image"] = image.into();
+                any = true;
+            }
+        }
+    }
+    any.then_some(named)
+}
+
+/// The digest that was recorded of a container's image.
+#[must_use]
+pub fn digest_of<'a>(recorded: &'a [ContainerImage], container: &str) -> Option<&'a str> {
+    let image = recorded.iter().find(|image| image.container == container)?;
+    Some(image.digest.as_str()).filter(|digest| !digest.is_empty())
+}
+
+/// What the containers of these pods, which are all of one version, run: container and digest, which is empty where they don't all say the
+/// same. A container of which nobody says anything is not among them.
 #[must_use]
 pub fn ran<'a>(pods: impl IntoIterator<Item = &'a Value>) -> Vec<ContainerImage> {
     let mut seen: BTreeMap<&str, Option<&str>> = BTreeMap::new();
@@ -39,10 +65,12 @@ pub fn ran<'a>(pods: impl IntoIterator<Item = &'a Value>) -> Vec<ContainerImage>
         let known = seen.entry(container).or_insert(Some(found));
         *known = known.filter(|known| *known == found);
     }
-    let image = |(container, digest): (&str, Option<&str>)| {
-        Some(ContainerImage { container: container.to_owned(), image: String::new(), digest: digest?.to_owned() })
+    let image = |(container, digest): (&str, Option<&str>)| ContainerImage {
+        container: container.to_owned(),
+        image: String::new(),
+        digest: digest.unwrap_or_default().to_owned(),
     };
-    seen.into_iter().filter_map(image).collect()
+    seen.into_iter().map(image).collect()
 }
 
 /// The images of this pod that are not those that the version ran, although it names them the same.
@@ -63,20 +91,37 @@ pub fn moved(recorded: &[ContainerImage], pod: &Value) -> Vec<MovedImage> {
     running(pod).filter_map(moved).collect()
 }
 
-/// Takes what was seen to run into what a version's template names.
+/// Takes what was seen to run into what a version's template names; what pods were seen not to agree on is forgotten.
 pub fn learn(images: &mut [ContainerImage], ran: &[ContainerImage]) {
     for image in images {
-        if let Some(seen) = ran.iter().find(|seen| seen.container == image.container && !seen.digest.is_empty()) {
+        if let Some(seen) = ran.iter().find(|seen| seen.container == image.container) {
             image.digest.clone_from(&seen.digest);
         }
     }
 }
 
-/// Each container that has an image, with the digest.
+/// Each container that has an image, with the digest: where the node names it by the repository that the pod asked for. A node that has the same
+/// image from elsewhere too may name it by that, and no registry has to have it under both with one digest.
 fn running(pod: &Value) -> impl Iterator<Item = (&str, &str)> {
-    let lists = ["/status/initContainerStatuses", "/status/containerStatuses"];
-    let statuses = lists.into_iter().filter_map(|list| pod.pointer(list)?.as_array()).flatten();
-    statuses.filter_map(|status| Some((status.get("name")?.as_str()?, digest(status.get("imageID")?.as_str()?)?)))
+    let both = [("/spec/initContainers", "/status/initContainerStatuses"), ("/spec/containers", "/status/containerStatuses")];
+    let list = |path: &str| pod.pointer(path).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    both.into_iter().flat_map(move |(specs, statuses)| {
+        list(statuses).iter().filter_map(move |status| {
+            let (name, id) = (status.get("name")?.as_str()?, status.get("imageID")?.as_str()?);
+            let spec = list(specs).iter().find(|spec| spec.get("name").and_then(Value::as_str) == Some(name))?;
+            let asked = repository(spec.get("image")?.as_str()?);
+            Some((name, digest(id).filter(|_| repository(id) == asked)?))
+        })
+    })
+}
+
+/// The repository of a reference or of an image's id, as whoever pulls it understands it.
+fn repository(reference: &str) -> &str {
+    let name = reference.split_once("://").map_or(reference, |(_, name)| name);
+    let name = name.split('@').next().unwrap_or(name);
+    let name = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name);
+    let name = ["index.docker.io/", "docker.io/"].iter().find_map(|hub| name.strip_prefix(hub)).unwrap_or(name);
+    name.strip_prefix("library/").unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -89,8 +134,11 @@ mod tests {
     const B: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
     fn pod(digests: &[(&str, &str)]) -> Value {
-        let status = |(name, digest): &(&str, &str)| json!({"name": name, "imageID": format!("docker.io/shop/web@{digest}")});
-        json!({"metadata": {"name": "web-1"}, "status": {"containerStatuses": digests.iter().map(status).collect::<Vec<_>>()}})
+        let spec = |(name, _): &(&str, &str)| json!({"name": name, "image": format!("{name}:v1")});
+        let status =
+            |(name, digest): &(&str, &str)| json!({"name": name, "imageID": format!("docker.io/library/{name}@{digest}")});
+        json!({"metadata": {"name": "web-1"}, "spec": {"containers": digests.iter().map(spec).collect::<Vec<_>>()},
+            "status": {"containerStatuses": digests.iter().map(status).collect::<Vec<_>>()}})
     }
 
     fn image(container: &str, image: &str, digest: &str) -> ContainerImage {
@@ -118,7 +166,36 @@ mod tests {
     #[test]
     fn what_pods_do_not_agree_on_is_not_known() {
         let pods = [pod(&[("web", A), ("log", A)]), pod(&[("web", B), ("log", A)]), json!({})];
-        assert_eq!(ran(&pods), [image("log", "", A)]);
+        assert_eq!(ran(&pods), [image("log", "", A), image("web", "", "")]);
+    }
+
+    #[test]
+    fn an_image_that_the_node_names_by_another_repository_says_nothing() {
+        let mut pod = pod(&[("web", A)]);
+        for (asked, id, known) in [
+            ("web:v1", "docker.io/library/web", true),
+            ("prod/web:v1", "docker-pullable://prod/web", true),
+            ("localhost:5000/web", "localhost:5000/web", true),
+            ("prod/web:v1", "ci/web", false),
+            ("web:v1", "ghcr.io/library/web", false),
+        ] {
+            pod["spec"]["containers"][0]["image"] = json!(asked);
+            pod["status"]["containerStatuses"][0]["imageID"] = json!(format!("{id}@{A}"));
+            assert_eq!(ran([&pod]).len(), usize::from(known), "{asked} as {id}");
+        }
+    }
+
+    #[test]
+    fn all_recorded_images_are_named_by_digest() {
+        let template = json!({"spec": {"containers": [{"name": "web", "image": "shop/web:v1"}, {"name": "log", "image": "log:v1"}],
+            "initContainers": [{"name": "init", "image": "init:v1"}]}});
+        let recorded = [image("init", "init:v1", A), image("web", "shop/web:v1", B), image("log", "log:v1", "")];
+        let named = by_digests(&template, &recorded).unwrap();
+        let web = json!([{"name": "web", "image": format!("shop/web@{B}")}, {"name": "log", "image": "log:v1"}]);
+        assert_eq!(named["spec"]["containers"], web);
+        assert_eq!(named["spec"]["initContainers"], json!([{"name": "init", "image": format!("init@{A}")}]));
+        assert_eq!(by_digests(&named, &recorded), None, "a second time changes nothing");
+        assert_eq!(by_digests(&json!({}), &recorded), None);
     }
 
     #[test]
@@ -133,8 +210,8 @@ mod tests {
 
     #[test]
     fn what_ran_is_learnt_by_container() {
-        let mut images = [image("web", "web:v1", ""), image("log", "log:v1", B)];
-        learn(&mut images, &[image("web", "", A), image("other", "", A)]);
-        assert_eq!(images, [image("web", "web:v1", A), image("log", "log:v1", B)]);
+        let mut images = [image("web", "web:v1", ""), image("log", "log:v1", B), image("both", "both:v1", B)];
+        learn(&mut images, &[image("web", "", A), image("other", "", A), image("both", "", "")]);
+        assert_eq!(images, [image("web", "web:v1", A), image("log", "log:v1", B), image("both", "both:v1", "")]);
     }
 }

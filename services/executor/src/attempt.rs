@@ -147,6 +147,10 @@ pub fn next_step(incident: &Incident, id: IncidentId, seen: Seen<'_>, now: Times
     if Some(live.template_hash.as_str()) != incident.replaces() {
         return Some(supersede("template", "somebody changed the pod template"));
     }
+    let as_we_left_it = live.incident == id.to_string() && live.attempt > 0 && live.template_hash == live.stamped_template;
+    if incident.moved.is_some() && !as_we_left_it {
+        return Some(supersede("template", "somebody put the same version, by its tags, in the place of ours"));
+    }
     // Each change of the template makes a new revision: ours is one, whoever brought the bad version back made another.
     let replaced = incident.moved.as_ref().map_or(from.revision, |moved| moved.workload_revision);
     let begun = incident.attempt() > incident.moved_after();
@@ -169,7 +173,8 @@ fn before_the_write(incident: &Incident, live: &Live, not_after: Option<Timestam
     match incident.attempts.last().map(|attempt| &attempt.intent) {
         // People have been told, or are about to be; what was planned then is stale knowledge by now.
         Some(_) if acting_until(incident).is_some_and(|until| now >= until) => {
-            let detail = "nothing was written by the deadline".to_owned();
+            let what = if incident.moved.is_some() { "nothing more" } else { "nothing" };
+            let detail = format!("{what} was written by the deadline");
             Step::GiveUp { reason: FailureReason::PodsNotReady, detail }
         }
         Some(intent) if intent.attempt <= incident.moved_after() => Step::Intend(intent.attempt + 1),

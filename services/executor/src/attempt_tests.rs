@@ -242,6 +242,10 @@ fn what_people_do_after_an_image_moved_wins_as_ever() {
     assert_eq!(superseded(&step(&moved(&[5]), &bad(8))), "template", "they brought the bad one back");
     let undone = Live { template_hash: "good".into(), revision: 5, ..by_digest(2) };
     assert_eq!(superseded(&step(&moved(&[5, 6]), &undone)), "template", "they brought the tag back, after our second write");
+    let replaced = Live { incident: String::new(), attempt: 0, stamped_template: String::new(), ..good(INC, 1) };
+    for intents in [&[5][..], &[5, 6]] {
+        assert_eq!(superseded(&step(&moved(intents), &replaced)), "template", "they put the tag in the place of our write");
+    }
     let unstamped = Live { incident: String::new(), attempt: 0, ..by_digest(0) };
     assert_eq!(superseded(&step(&moved(&[5, 6]), &unstamped)), "template", "theirs, although it looks like ours");
 }

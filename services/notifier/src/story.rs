@@ -8,7 +8,7 @@ use std::time::Duration;
 use contracts::v1::{self, Audience, Outcome, Urgency};
 use contracts::{DeadlineKind, Fact, IncidentSubject, time};
 use jiff::Timestamp;
-use lastgood_core::incident::APPROVAL;
+use lastgood_core::incident::{APPROVAL, by_digest};
 use lastgood_core::words::{self, Mark, images};
 
 /// How long the executor waits for the chat thread where the opening fact doesn't say.
@@ -185,6 +185,11 @@ impl Story {
             Fact::PreviousVersionFound(fact) => self.previous.clone_from(&fact.version),
             Fact::ApprovalRequested(fact) => self.approval = Some(fact.clone()),
             Fact::RollbackPlanned(fact) => self.plan.clone_from(&fact.plan),
+            Fact::ImageMoved(fact) => {
+                if let Some(named) = self.plan.as_ref().and_then(|plan| by_digest(plan, fact)) {
+                    self.plan = Some(named);
+                }
+            }
             Fact::RollbackHalted(fact) => self.halted = Some(fact.clone()),
             Fact::RollbackFailed(fact) => self.failed = Some(fact.clone()),
             Fact::SmokeTestFinished(fact) => self.checks.push(fact.clone()),

@@ -15,6 +15,8 @@ use super::deadlines::pending_deadlines;
 use super::follow::{self, halted};
 use super::state::{Incident, Phase};
 use super::waiting::{approve, on_silence, would_do};
+use crate::image::by_digests;
+use crate::template::hash;
 
 /// The facts that a command makes of this state, all of which belong into one atomic append.
 pub fn decide(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fact>, Refusal> {
@@ -119,6 +121,9 @@ fn plan_it(
         (Some(from), Some(to)) if from.template_hash == to.template_hash => {
             return invalid("plan.to", "is the version that runs already");
         }
+        (Some(from), Some(to)) if names_what_runs(plan, from, to) => {
+            return invalid("plan.to", "is, by its images' digests, the version that runs already");
+        }
         (Some(_), Some(_)) if plan.not_after.is_none() => return invalid("plan.not_after", "is missing"),
         (Some(_), Some(_)) => {}
         (None, _) => return invalid("plan.from", "is missing"),
@@ -133,6 +138,12 @@ fn plan_it(
     facts.extend(grace.map(|grace| Fact::from(v1::GraceBegun { grace: Some(grace) })));
     facts.push(v1::RollbackPlanned { plan: Some(plan.clone()) }.into());
     Ok(facts)
+}
+
+/// Whether the version, should its tags have moved, would be restored as the very one that is to be replaced.
+fn names_what_runs(plan: &v1::Plan, from: &v1::Version, to: &v1::Version) -> bool {
+    let template = serde_json::from_slice(&plan.template_json).ok();
+    template.and_then(|template| by_digests(&template, &to.images)).is_some_and(|named| hash(&named) == from.template_hash)
 }
 
 fn halt(state: &Incident, reason: HaltReason, detail: &str, would_do: &str, command: &'static str) -> Result<Vec<Fact>, Refusal> {

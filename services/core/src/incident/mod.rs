@@ -21,5 +21,6 @@ pub use command::{Command, Refusal};
 pub use deadlines::{acting_until, pending_deadlines, verifying_until};
 pub use decide::decide;
 pub use evolve::evolve;
+pub use moved::by_digest;
 pub use state::{Approval, Attempt, BY_COMMAND, Closed, Incident, Notice, Opened, Phase, Progress, Recorded};
 pub use waiting::{APPROVAL, approvable_until, not_after};

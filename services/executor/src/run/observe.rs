@@ -30,7 +30,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// How long a watch that begins at the deadline (after a crash, or an outage) has to show how things stand; short of the orchestrator's
 /// own word for an executor that is silent.
-const LAST_LOOK: Duration = Duration::from_secs(3);
+pub(super) const LAST_LOOK: Duration = Duration::from_secs(3);
 
 /// How the watching ended.
 pub(super) enum Watched {
@@ -121,6 +121,10 @@ impl Executor {
             let mut last = None;
             if let Some(objects) = mirror.objects() {
                 let view = View::of(&objects, &watching.versions);
+                // Before anything is made of the view: what is watched was planned before another replica saw that an image had moved.
+                if superfluous(case, watching) {
+                    return Ok(Watched::Moved);
+                }
                 if self.overtaken(case, &view, watching).await? {
                     return Ok(Watched::ToTheEnd);
                 }
@@ -246,6 +250,11 @@ impl Executor {
     }
 }
 
+/// Whether the write that is watched is to be replaced by another one.
+pub(super) fn superfluous(case: &Case, watching: &Watching) -> bool {
+    case.incident.moved.is_some() && watching.versions.moved.is_empty()
+}
+
 fn complete(case: &Case) -> bool {
     let progress = &case.incident.progress;
     progress.traffic_shifted.is_some() && progress.bad_pods_down.is_some()
@@ -260,7 +269,7 @@ fn counted(view: &View) -> String {
     )
 }
 
-fn scope(kind: Kind, workload: &Value, relist: Duration) -> Result<Scope, String> {
+pub(super) fn scope(kind: Kind, workload: &Value, relist: Duration) -> Result<Scope, String> {
     let (namespace, name) = place(workload);
     Ok(Scope { kind, namespace: namespace.to_owned(), name: name.to_owned(), selector: selector(workload)?, relist })
 }

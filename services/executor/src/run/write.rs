@@ -278,7 +278,13 @@ impl Executor {
 
     pub(super) async fn fail_unseen(&self, case: &mut Case, reason: FailureReason, detail: String) -> Result<(), HandleError> {
         let (attempt, reason) = (case.incident.attempt(), reason.code().to_owned());
-        self.tell(case, Command::Fail(RollbackFailed { attempt, reason, detail, ..RollbackFailed::default() })).await?;
+        let (detail, serving) = if case.incident.moved.is_some() {
+            let detail = format!("the version came back by its tags, which lead to other images than they did; {detail}");
+            (detail, self.serving_now(case).await)
+        } else {
+            (detail, Vec::new())
+        };
+        self.tell(case, Command::Fail(RollbackFailed { attempt, reason, detail, serving, ..RollbackFailed::default() })).await?;
         Ok(())
     }
 

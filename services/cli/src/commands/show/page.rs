@@ -163,7 +163,7 @@ fn alert(occurrence: &v1::Occurrence) -> Value {
 }
 
 fn version(version: &v1::Version) -> Value {
-    let images = version.images.iter().map(|image| json!({"container": image.container, "image": image.image}));
+    let images = version.images.iter().map(crate::record::image);
     json!({"hash": version.template_hash, "images": images.collect::<Vec<_>>()})
 }
 

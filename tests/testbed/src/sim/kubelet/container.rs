@@ -262,10 +262,11 @@ pub(super) fn waiting(spec: &Value) -> Value {
 }
 
 /// The status of an init container, which always succeeds at once here.
-pub(super) fn initialised(spec: &Value) -> Value {
+pub(super) fn initialised(shared: &Shared, spec: &Value) -> Value {
     let now = ident::now_text();
     let mut status = waiting(spec);
-    status.put("/imageID", tags::image_id(spec.text("/image"), spec.text("/image")));
+    let content = shared.content(spec.text("/image")).unwrap_or_default();
+    status.put("/imageID", tags::image_id(spec.text("/image"), &content));
     status.put("/ready", true);
     status.put("/state", json!({"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now}}));
     status
