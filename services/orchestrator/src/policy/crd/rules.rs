@@ -102,7 +102,7 @@ fn what_a_rule_refuses_the_code_refuses_too() {
 fn what_is_good_breaks_no_rule() {
     let good = [
         json!({}),
-        json!({"mode": "auto", "budgets": {"perWorkloadHour": 3}, "alerts": [{"matchers": ["severity=page"]}, {"labels": [{"name": "team", "value": "web"}]}]}),
+        json!({"mode": "auto", "budgets": {"workloadPerHour": 3}, "alerts": [{"matchers": ["severity=page"]}, {"labels": [{"name": "team", "value": "web"}]}]}),
         json!({"checks": [{"name": "home", "http": {"port": 80}}, {"name": "db", "tcp": {"port": 5432}},
             {"name": "errors", "promql": {"query": "up", "min": 1, "max": 2}}, {"name": "one", "promql": {"query": "up", "equals": 1}}]}),
         json!({"freeze": [{"start": "18:00", "end": "08:00", "timeZone": "Europe/Berlin", "days": ["fri"]},
