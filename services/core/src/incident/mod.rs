@@ -10,6 +10,7 @@ mod deadlines;
 mod decide;
 mod evolve;
 mod follow;
+mod routing;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -197,6 +197,7 @@ pub(crate) fn request(audience: Audience, urgency: Urgency, reason: &str) -> v1:
         reason: reason.into(),
         summary: format!("Nothing was rolled back: {HOSTILE}"),
         runbook: "cooldown".into(),
+        ..v1::NotificationRequested::default()
     }
 }
 
