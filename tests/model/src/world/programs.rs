@@ -115,6 +115,7 @@ impl Incarnation {
         let desk = Arc::new(Desk {
             log: Arc::new(log),
             channels: people::channels(&self.world, &self.gate, &self.dice),
+            named: Vec::new(),
             fallback: None,
             links: settings.links(),
             give_up_after: settings.give_up_after,
