@@ -78,6 +78,7 @@ facts! {
     #[expect(clippy::large_enum_variant, reason = "the opening is the large one, and there is one for each incident")]
     Fact {
         AnomalyDetected = "anomaly_detected",
+        NotificationsRouted = "notifications_routed",
         CurrentVersionIdentified = "current_version_identified",
         PreviousVersionFound = "previous_version_found",
         PreviousVersionMissing = "previous_version_missing",

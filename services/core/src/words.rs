@@ -81,6 +81,9 @@ fn trouble(fact: &Fact) -> Option<(Mark, String)> {
         Fact::SmokeTestFinished(fact) => format!("Smoke test {} saw no data", fact.check),
         Fact::VerificationFailed(fact) => format!("Verification failed: {}", words(&fact.reason)),
         Fact::Superseded(fact) => format!("Superseded: somebody else changed the workload ({})", fact.what),
+        Fact::DeadlinePassed(fact) if fact.deadline == "escalate" => {
+            "Nobody acknowledged the page: the next is called".to_owned()
+        }
         Fact::DeadlinePassed(fact) if fact.deadline != "announce" => format!("Deadline passed: {}", words(&fact.deadline)),
         Fact::NotificationFailed(fact) => {
             let goes_on = if fact.owed { "; tried on until somebody is" } else { "" };

@@ -14,6 +14,8 @@ use super::state::Phase;
 pub enum Command {
     /// n2, n3. The caller has made sure, by the log's expectation, that no other incident of the workload is open.
     Open(v1::AnomalyDetected),
+    /// What the workload's policy says of who is told, before anybody is.
+    Route(v1::NotificationsRouted),
     /// n6.
     IdentifyCurrent(v1::CurrentVersionIdentified),
     /// n8 yes.
@@ -109,6 +111,7 @@ impl Command {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Open(_) => "open",
+            Self::Route(_) => "route notifications",
             Self::IdentifyCurrent(_) => "identify current version",
             Self::FindPrevious(_) => "find previous version",
             Self::MissPrevious(_) => "miss previous version",

@@ -13,6 +13,7 @@ use super::attempt::{image_moved, report, start};
 use super::command::{Command, Refusal};
 use super::deadlines::pending_deadlines;
 use super::follow::{self, halted};
+use super::routing;
 use super::state::{Incident, Phase};
 use super::waiting::{approve, on_silence, would_do};
 use crate::image::by_digests;
@@ -43,6 +44,11 @@ fn direct(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fac
         }
         _ if phase == Phase::Absent => illegal(),
         Command::Escalate { reason, detail } => follow::escalation(state, *reason, detail).map_or(Err(Refusal::AlreadySo), one),
+        Command::Route(fact) => match phase {
+            _ if state.routed.is_some() => Err(Refusal::AlreadySo),
+            Phase::Detected | Phase::Identified | Phase::TargetFound => one(fact.clone()),
+            _ => illegal(),
+        },
         Command::IdentifyCurrent(_) | Command::FindPrevious(_) | Command::MissPrevious(_) => prepare(state, command),
         Command::Plan(plan) => plan_it(state, plan, None, command.name()),
         Command::PlanToApprove(plan, request) => plan_it(state, plan, Some(request), command.name()),
@@ -250,6 +256,7 @@ fn pass_deadline(state: &Incident, kind: DeadlineKind, now: Timestamp) -> Result
         DeadlineKind::Verify => facts.push(
             v1::VerificationFailed { reason: FailureReason::VerifierSilent.code().to_owned(), failed_checks: Vec::new() }.into(),
         ),
+        DeadlineKind::Escalate => facts.extend(routing::due(state, now).into_iter().map(Fact::from)),
         DeadlineKind::Announce
         | DeadlineKind::Grace
         | DeadlineKind::Resolve

@@ -21,6 +21,9 @@ pub fn evolve(mut state: Incident, recorded: &Recorded) -> Incident {
 pub(super) fn apply(state: &mut Incident, at: Timestamp, fact: &Fact) {
     match fact {
         Fact::AnomalyDetected(f) => open(state, at, f),
+        Fact::NotificationsRouted(f) => {
+            state.routed.get_or_insert_with(|| f.clone());
+        }
         Fact::CurrentVersionIdentified(f) => state.current = Some(f.clone()),
         Fact::PreviousVersionFound(f) => state.target = Some(f.clone()),
         Fact::PreviousVersionMissing(f) => state.missing = Some(f.clone()),
@@ -136,7 +139,8 @@ fn pass(state: &mut Incident, at: Timestamp, deadline: Option<DeadlineKind>) {
         (Some(DeadlineKind::Grace), _) => set_once(&mut state.grace_over, at),
         _ => {}
     }
-    state.deadlines_passed.extend(deadline);
+    // That one comes back for each step; which of them were called, the notifications tell.
+    state.deadlines_passed.extend(deadline.filter(|deadline| *deadline != DeadlineKind::Escalate));
 }
 
 fn ask(state: &mut Incident, at: Timestamp, fact: &v1::NotificationRequested) {

@@ -12,6 +12,7 @@ mod decide;
 mod evolve;
 mod follow;
 mod moved;
+mod routing;
 mod state;
 #[cfg(test)]
 mod tests;

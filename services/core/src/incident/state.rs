@@ -147,6 +147,8 @@ pub struct Closed {
 pub struct Incident {
     /// `None`: no opening fact, so nothing may be done.
     pub opened: Option<Opened>,
+    /// What the workload's policy says of who is told; `None` where it says nothing.
+    pub routed: Option<v1::NotificationsRouted>,
     /// n6.
     pub current: Option<v1::CurrentVersionIdentified>,
     /// n8 yes.

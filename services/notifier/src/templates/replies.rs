@@ -122,8 +122,8 @@ pub(super) fn escalated(_: &Story, fact: &Fact) -> Option<ChatMessage> {
 }
 
 fn told(what: &str, channel: &str, reason: &str) -> Option<ChatMessage> {
-    let text = format!("{what} over {} ({})", inline(channel, 40), inline(&words(reason), 200));
-    (channel == "pagerduty").then(|| ChatMessage::new(&text).section(&text))
+    let text = format!("{what} over {} ({})", inline(channel, 70), inline(&words(reason), 200));
+    (!matches!(channel, "slack" | "webhook")).then(|| ChatMessage::new(&text).section(&text))
 }
 
 /// Nobody could be told.

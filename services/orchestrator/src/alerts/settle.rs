@@ -15,7 +15,7 @@ use lastgood_core::template;
 use super::batches::{Batches, TRIES, contended};
 use super::{Heard, Note};
 use crate::correlate::Workload;
-use crate::decision::{ABOUT, Cause, Engine, LogReads, Prefetched, Proposal, fold, opening};
+use crate::decision::{ABOUT, Cause, Engine, LogReads, Prefetched, Proposal, fold, opening, routed};
 use crate::ledger::LedgerView;
 use crate::occurrences::{Meaning, meaning, occurrence};
 use crate::resume::is_undecided;
@@ -98,7 +98,8 @@ impl Engine {
         let policy = self.effective(workload.kind, &workload.object)?;
         let to = self.destination(workload, &policy, &reads.log, began);
         let commands = if to.opens {
-            opening(occurrences, self.settings.deadlines.with(&policy.deadlines).recorded(), workload.object.uid())
+            let deadlines = self.settings.deadlines.with(&policy.deadlines).recorded();
+            opening(occurrences, deadlines, workload.object.uid()).into_iter().chain(routed(&policy)).collect()
         } else {
             vec![Command::JoinAlerts(occurrences)]
         };

@@ -124,6 +124,7 @@ fn same(expected: &Fact, fact: &Fact) -> Result<(), String> {
 fn command(fact: &Fact) -> Option<Command> {
     Some(match fact.clone() {
         Fact::AnomalyDetected(f) => Command::Open(f),
+        Fact::NotificationsRouted(f) => Command::Route(f),
         Fact::CurrentVersionIdentified(f) => Command::IdentifyCurrent(f),
         Fact::PreviousVersionFound(f) => Command::FindPrevious(f),
         Fact::PreviousVersionMissing(f) => Command::MissPrevious(f),

@@ -181,6 +181,7 @@ fn notice(notice: &lastgood_core::incident::Notice) -> Value {
         "reason_words": words(&notice.request.reason),
         "summary": notice.request.summary,
         "runbook": notice.request.runbook,
+        "receivers": notice.request.receivers,
         "requested_at": notice.requested_at.to_string(),
         "settled_at": notice.settled_at.map(|at| at.to_string()),
         "delivered": notice.delivered,

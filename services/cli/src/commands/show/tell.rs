@@ -150,7 +150,11 @@ fn ending(fact: &Fact) -> Option<Vec<String>> {
 
 fn telling(fact: &Fact) -> Vec<String> {
     match fact {
-        Fact::NotificationRequested(fact) => [lines(&fact.summary), vec![runbook(&fact.runbook)]].concat(),
+        Fact::NotificationRequested(fact) => {
+            let too = if fact.audience_too { ", and the usual way" } else { "" };
+            let to = if fact.receivers.is_empty() { String::new() } else { format!("to {}{too}", fact.receivers.join(", ")) };
+            [lines(&fact.summary), vec![to, runbook(&fact.runbook)]].concat()
+        }
         Fact::Announced(fact) if !fact.channel.is_empty() => vec![format!("channel {} {}", fact.channel, fact.thread)],
         Fact::OnCallNotified(v1::OnCallNotified { dedup_key, .. }) | Fact::Escalated(v1::Escalated { dedup_key, .. })
             if !dedup_key.is_empty() =>
