@@ -2,6 +2,7 @@
 //!
 //! Guarantees: the configuration is read as the services read it; a connection is tried once and makes nothing. Must not: know a command.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use chassis::clock::{Clock, Ids, SystemClock};
 use chassis::config::{self, Kubernetes, Nats};
 use contracts::v1::WorkloadRef;
 use jiff::Timestamp;
+use lastgood_core::text::visible;
 use orchestrator::config::Settings;
 use orchestrator::dead_letters::command::Output;
 use orchestrator::ledger::{LedgerStore, LedgerView};
@@ -28,7 +30,7 @@ pub struct Config {
     pub nats: Nats,
     /// The cluster's name, and the kubeconfig for the usual namespace.
     pub kubernetes: Kubernetes,
-    /// How long a version has to stand to be good.
+    /// How long a version has to stand to be good where no policy says otherwise, and where policies are.
     pub orchestrator: Settings,
 }
 
@@ -59,10 +61,19 @@ impl Context {
         self.clock.now()
     }
 
-    /// How long a version of this workload has to have stood to be good.
+    /// How long a version has to have stood to be good where no policy says otherwise. For what tells versions apart and does not judge them;
+    /// what does asks [`crate::governing`].
     #[must_use]
-    pub const fn soak(&self, _: &WorkloadRef) -> Duration {
+    pub const fn configured_soak(&self) -> Duration {
         self.config.orchestrator.soak
+    }
+
+    /// Says something beside the answer, on standard error. Programs find it in the answer.
+    pub fn remark(&self, text: &str) {
+        if self.output == Output::Text {
+            // There is nobody to tell that nobody can be told.
+            let _ = writeln!(std::io::stderr(), "note: {}", visible(text));
+        }
     }
 
     /// Connects to the bus.

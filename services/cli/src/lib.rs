@@ -1,7 +1,7 @@
 //! The command line: what lastgood knows of a workload's versions and incidents, and what a person tells it.
 //!
 //! A command is one file in `commands/`, one variant in [`args::Command`] and one line in `commands::run`. Guarantees: what is said comes from
-//! the bus's streams, as new as their leader has it; every wait has a deadline; nothing that comes from outside reaches a terminal with its
+//! the bus's streams, as new as their leader has it, and is judged by the policies of the cluster, or it is said that they are not known; every wait has a deadline; nothing that comes from outside reaches a terminal with its
 //! control characters; without colour there is not one escape sequence; the exit codes are [`exit`]'s. Must not: make or change a stream, write
 //! to a cluster, or decide what happens to a workload.
 
@@ -9,6 +9,7 @@ pub mod args;
 pub mod commands;
 pub mod context;
 pub mod exit;
+pub mod governing;
 pub mod look;
 pub mod record;
 pub mod version;

@@ -1,6 +1,6 @@
 //! The versions of a workload as commands show them, from what the ledger knows: the one place that reads `lastgood_core::ledger`.
 //!
-//! Guarantee: what is said of a version's standing is what a decision would go by, with the same soak. Must not: show pod templates; `diff`
+//! Guarantee: what is said of a version's standing is what a decision would go by, with the soak that it is given. Must not: show pod templates; `diff`
 //! does, with what is secret hidden.
 
 use std::time::Duration;

@@ -184,7 +184,6 @@ fn may_have_taken(fact: &Fact) -> bool {
                 | HaltReason::ManagedElsewhere
                 | HaltReason::UnsupportedKind
                 | HaltReason::RolloutPaused
-                | HaltReason::Frozen
                 | HaltReason::Irreversible
                 | HaltReason::BudgetSpent
         )
@@ -201,7 +200,7 @@ mod tests {
             Fact::from(v1::RollbackHalted { reason: reason.code().to_owned(), ..v1::RollbackHalted::default() })
         };
         assert!(!may_have_taken(&halted(HaltReason::MassFailure)));
-        for reason in [HaltReason::PlanExpired, HaltReason::ApprovalTimedOut, HaltReason::Paused] {
+        for reason in [HaltReason::PlanExpired, HaltReason::ApprovalTimedOut, HaltReason::Paused, HaltReason::Frozen] {
             assert!(may_have_taken(&halted(reason)));
         }
         assert!(may_have_taken(&v1::Superseded::default().into()));

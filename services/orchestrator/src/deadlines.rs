@@ -2,18 +2,18 @@
 //!
 //! Guarantees: a fact is acknowledged only after the timers that it calls for are stored, so none is missing after a crash; setting one
 //! twice is harmless (it replaces itself, and one that had fired is refused by core the second time); a deadline that comes back after its
-//! timer has fired for nothing is set again. Time is the stream's. Must not: decide what a passed deadline means; core does.
+//! timer has fired for nothing is set again; what waited is not let begin in a freeze window. Time is the stream's. Must not: decide what a passed deadline means; core does.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use chassis::bus::{Delivery, HandleError, Handler};
-use chassis::incidents::{ExecuteError, Incidents};
-use contracts::v1::Outcome;
+use chassis::incidents::ExecuteError;
+use contracts::v1::{OnTimeout, Outcome};
 use contracts::{DeadlineKind, Fact, IncidentId, IncidentSubject};
 use jiff::Timestamp;
-use lastgood_core::incident::{Command, Refusal, pending_deadlines};
+use lastgood_core::incident::{Command, Incident, Refusal, ends_wait, pending_deadlines};
 
 use crate::decision::Engine;
 use crate::occurrences::{Disposition, Known};
@@ -133,24 +133,45 @@ fn fires_for(known: &Known, incident: IncidentId, ended_by: u64) -> bool {
 
 /// Handles fired timers.
 pub struct Fired {
-    incidents: Incidents,
+    engine: Engine,
 }
 
 impl Fired {
-    /// On these incidents.
+    /// With this engine.
     #[must_use]
-    pub const fn new(incidents: Incidents) -> Self {
-        Self { incidents }
+    pub const fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+
+    /// What a deadline comes to: where it ends what a plan waited for, it is asked again whether a freeze window holds.
+    async fn passed(&self, subject: &IncidentSubject, kind: DeadlineKind, now: Timestamp) -> Result<Command, HandleError> {
+        if !matches!(kind, DeadlineKind::Approve | DeadlineKind::Grace) {
+            return Ok(Command::PassDeadline(kind));
+        }
+        let incident = self.engine.incidents.load(subject, None).await?.incident;
+        let frozen = if ends_wait(&incident, kind) { self.engine.frozen(&subject.workload, now).await } else { Ok(None) };
+        match frozen {
+            Ok(Some(why)) => Ok(Command::PassDeadlineFrozen(kind, why)),
+            Ok(None) => Ok(Command::PassDeadline(kind)),
+            // It halts whether or not one holds.
+            Err(_) if kind == DeadlineKind::Approve && !is_yes(&incident) => Ok(Command::PassDeadline(kind)),
+            Err(outage) => Err(outage),
+        }
     }
 
     /// A timer that fired for a deadline which was moved, or a moment too early, is set again.
     async fn set_again(&self, subject: &IncidentSubject, kind: DeadlineKind) -> Result<(), HandleError> {
-        let incident = self.incidents.load(subject, None).await?.incident;
+        let incident = self.engine.incidents.load(subject, None).await?.incident;
         for (_, at) in pending_deadlines(&incident).into_iter().filter(|(pending, _)| *pending == kind) {
-            self.incidents.bus().schedule(subject, kind, at).await?;
+            self.engine.bus.schedule(subject, kind, at).await?;
         }
         Ok(())
     }
+}
+
+/// Whether silence counts as a yes.
+fn is_yes(incident: &Incident) -> bool {
+    incident.approval.as_ref().is_some_and(|approval| approval.request.on_timeout() == OnTimeout::Proceed)
 }
 
 #[async_trait]
@@ -160,7 +181,8 @@ impl Handler for Fired {
         let Some(kind) = DeadlineKind::parse(word) else {
             return Err(HandleError::LeaveAlone { reason: format!("deadline `{word}` is not known to this binary") });
         };
-        match self.incidents.execute(&subject, None, &Command::PassDeadline(kind), delivery.stored.at).await {
+        let (incidents, now) = (&self.engine.incidents, delivery.stored.at);
+        match incidents.execute(&subject, None, &self.passed(&subject, kind, now).await?, now).await {
             Ok(_) => {
                 tracing::warn!(incident = %subject, deadline = kind.code(), "a deadline passed");
                 metrics::counter!("lastgood_deadlines_passed_total", "deadline" => kind.code()).increment(1);

@@ -9,6 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chassis::bus::{AppendError, Delivery, HandleError, Handler};
 use contracts::subjects::parse_ledger;
+use contracts::v1::WorkloadRef;
+use jiff::Timestamp;
 use lastgood_core::incident::{Command, Incident, Phase, decide};
 
 use crate::cluster::Kind;
@@ -31,6 +33,17 @@ impl Waiting {
     #[must_use]
     pub const fn new(engine: Engine) -> Self {
         Self { engine }
+    }
+}
+
+impl Engine {
+    /// Why nothing may be begun for a workload at this time; `None` where no freeze window holds, or there is no workload any more, which
+    /// whoever begins finds out.
+    pub(crate) async fn frozen(&self, workload: &WorkloadRef, now: Timestamp) -> Result<Option<String>, HandleError> {
+        let Some(kind) = Kind::parse_workload(&workload.kind) else { return Ok(None) };
+        let there = self.cluster.get(kind, &workload.namespace, &workload.name).await?;
+        let policy = there.map(|there| self.policies.effective(kind, &there, now)).transpose()?;
+        Ok(policy.and_then(|policy| policy.frozen))
     }
 }
 

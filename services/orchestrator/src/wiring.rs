@@ -49,7 +49,7 @@ pub fn consume(engine: &Engine, life: &Lifecycle) {
     start(incidents("orchestrator-deadlines", all), Arc::new(Schedule::new(engine.clone())));
     let mut fired = ConsumerSpec::new(streams::TIMERS, "orchestrator-timers", vec![subjects::ALL_FIRED.to_owned()]);
     fired.ack_wait = TAKEN_OVER_AFTER;
-    start(fired, Arc::new(Fired::new(engine.incidents.clone())));
+    start(fired, Arc::new(Fired::new(engine.clone())));
     let rolled_back = RolledBack { store: engine.store.clone(), incidents: engine.incidents.clone() };
     start(incidents("orchestrator-ledger", HEARS.map(subjects::facts_of_type).to_vec()), Arc::new(rolled_back));
     let returns = Returns { budgets: engine.budgets.clone(), incidents: engine.incidents.clone() };

@@ -5,15 +5,19 @@
 //! cargo run --release -p bench -- alerts     # alerts durably accepted a second, against plain publishes to JetStream
 //! cargo run --release -p bench -- storm      # an alert storm through alert-ingest and orchestrator, and one ten times as large
 //! cargo run --release -p bench -- kept       # nats-server with 0, 10,000 and 100,000 closed incidents, and after archiving them
+//! cargo run --release -p bench -- ledger     # 1,000, 3,000 and 10,000 workloads in one orchestrator: time, memory a workload, bytes in NATS
 //! cargo run --release -p bench -- memory     # resident memory of each idle service; fails at 30 MiB
 //! cargo run --release -p bench -- all --write # everything, and RESULTS.md beside this crate is written anew
 //! ```
 //!
 //! Guarantees: what is compared runs in one run, taking turns, on the same simulated cluster and the same kind of nats-server; loopback
-//! only; bounded in number and time; all that was started ends with it. Must not: be run without `--release` (it refuses, but for `kept`).
+//! only; bounded in number and time; all that was started ends with it. Must not: be run without `--release` (it refuses, but for `kept` and `ledger`,
+//! which says so).
 
 mod alerts;
+mod fleet;
 mod kept;
+mod ledger;
 mod memory;
 mod payload;
 mod rival;
@@ -47,6 +51,8 @@ enum What {
     Storm,
     /// What kept incidents cost nats-server, and that archiving bounds it.
     Kept,
+    /// What each watched workload costs the orchestrator, and that its versions cost it nothing.
+    Ledger,
     /// All of them.
     All,
 }
@@ -84,8 +90,8 @@ struct Outcome {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    // What kept incidents cost nats-server does not depend on how this program was built; how long archiving them takes does.
-    if cfg!(debug_assertions) && arguments.what != What::Kept {
+    // What kept incidents cost nats-server, and workloads the orchestrator's memory, does not depend on how this was built; the times do.
+    if cfg!(debug_assertions) && !matches!(arguments.what, What::Kept | What::Ledger) {
         bail!("only release builds are worth measuring: cargo run --release -p bench");
     }
     if arguments.write && arguments.what != What::All {
@@ -117,6 +123,9 @@ async fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     if wants(What::Storm) {
         add(storm::run().await.context("storm")?);
+    }
+    if wants(What::Ledger) {
+        add(ledger::run().await.context("ledger")?);
     }
     if wants(What::Kept) {
         add(kept::run(arguments.incidents).await.context("kept")?);

@@ -43,9 +43,14 @@ pub(crate) struct Stage {
 impl Stage {
     /// Brings it up with these services and this much more environment.
     pub(crate) async fn start(services: &[&'static str], more: &[(&str, &str)]) -> Result<Self> {
+        Self::start_on(SimOptions::default(), services, more).await
+    }
+
+    /// The same, on a cluster like this.
+    pub(crate) async fn start_on(cluster: SimOptions, services: &[&'static str], more: &[(&str, &str)]) -> Result<Self> {
         let dir = TempDir::with_prefix("lastgood-bench-").context("a directory for the benchmark")?;
         let binaries = Binaries::build().await.context("building the services")?;
-        let cluster = SimCluster::start(SimOptions::default()).await.context("the simulated cluster")?;
+        let cluster = SimCluster::start(cluster).await.context("the simulated cluster")?;
         let client = cluster.client().await.context("a client of the cluster")?;
         let nats = Nats::start(NatsOptions { sync_always: true, ..NatsOptions::default() }).await.context("nats-server")?;
         let receivers = (PagerDuty::start().await?, Slack::start_with_token(SLACK_TOKEN).await?, Webhook::start().await?);

@@ -189,8 +189,13 @@ impl Service {
 
     /// Starts it again with the same environment (killing it when it runs) and waits till it is ready.
     pub async fn restart(&self) -> Result<(), Error> {
-        self.daemon.respawn().await?;
+        self.respawn().await?;
         self.ready().await
+    }
+
+    /// [`Service::restart`] without waiting, for one that has so much to read first that it is watched at that.
+    pub async fn respawn(&self) -> Result<(), Error> {
+        self.daemon.respawn().await
     }
 
     /// Waits, 30 s at most, till it is ready.

@@ -33,7 +33,7 @@ pub struct Args {
 pub async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let workload = args.target.resolve(&context.config.kubernetes)?;
     let store = LedgerStore::new(context.bus().await?);
-    let versions = record::versions(&context.ledger(&store, &workload).await?, context.soak(&workload));
+    let versions = record::versions(&context.ledger(&store, &workload).await?, context.configured_soak());
     let (from, to) = (resolve(&versions, &args.from)?, resolve(&versions, &args.to)?);
     let mut changes = changes(&template(from)?, &template(to)?);
     changes.extend(digests(from, to));

@@ -1,7 +1,7 @@
 //! `history`: the versions of a workload, newest first, with what is known of each and what it is worth.
 //!
-//! Guarantee: the standing is the one that a decision would go by, and its reason is said. Must not: read a cluster; what runs now is what the
-//! ledger last saw.
+//! Guarantee: the standing is the one that a decision would go by, by the policy that governs the workload, and its reason is said; where it is
+//! not known which does, that is said too. Must not: look for what runs now; that is what the ledger last saw.
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::exit::{Answer, Failure};
+use crate::governing::{By, Judge, judge};
 use crate::look::{Cell, Look, Tone, cell};
 use crate::record::{self, Version};
 use crate::workload::{self, Target, pasteable};
@@ -30,11 +31,16 @@ pub struct Args {
 pub async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let workload = args.target.resolve(&context.config.kubernetes)?;
     let store = LedgerStore::new(context.bus().await?);
-    let soak = context.soak(&workload);
-    let versions = record::versions(&context.ledger(&store, &workload).await?, soak);
+    let view = context.ledger(&store, &workload).await?;
+    let Judge { soak, by } = judge(context, &workload, &view).await;
+    if let By::Configuration { because } = &by {
+        context.remark(&format!("judged by the configured soak ({}): {because}", length(signed(soak))));
+    }
+    let versions = record::versions(&view, soak);
     let json = json!({
         "workload": workload::json(&workload),
         "soak_seconds": soak.as_secs(),
+        "soak_by": by.json(),
         "versions": versions.iter().map(record::whole).collect::<Vec<_>>(),
     });
     Ok(Answer::done(&text(&workload, &versions, soak, context.now(), context.look), json))

@@ -60,7 +60,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     // The command's time limit ends this.
     loop {
         let view = context.ledger(&store, &workload).await?;
-        let versions = record::versions(&view, context.soak(&workload));
+        let versions = record::versions(&view, context.configured_soak());
         // Once it is known which is meant, somebody else's rollout does not make `current` another one.
         let version = resolve(&versions, hash.as_deref().unwrap_or(&args.version))?;
         if is_so(version, args) {

@@ -36,7 +36,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let workload = args.target.resolve(&context.config.kubernetes)?;
     let bus = context.bus().await?;
     let view = context.ledger(&LedgerStore::new(bus.clone()), &workload).await?;
-    let versions = record::versions(&view, context.soak(&workload));
+    let versions = record::versions(&view, context.configured_soak());
     let to = args.to.as_deref().map(|text| resolve(&versions, text)).transpose()?;
     if let Some(current) = to.filter(|version| version.current) {
         return Err(Failure::Impossible(format!("{} ({}) is what runs now", current.short(), current.image_names())));

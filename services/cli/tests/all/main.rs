@@ -1,6 +1,7 @@
 //! The program itself, against a real nats-server: what it prints, and how it ends.
 
 mod away;
+mod governed;
 mod incidents;
 mod letters;
 mod people;

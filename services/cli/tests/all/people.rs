@@ -14,7 +14,7 @@ fn version(hash: &str, image: &str) -> v1::Version {
 }
 
 /// An incident whose plan waits for a person's word.
-async fn asking(world: &World, name: &str) -> Result<IncidentSubject> {
+pub(crate) async fn asking(world: &World, name: &str) -> Result<IncidentSubject> {
     let subject = world.open(name, "Errors").await?;
     let (from, to) = (version("bbbb", "web:v2"), version("aaaa", "web:v1"));
     let minutes = |count| Some(time::duration_to_proto(Duration::from_mins(count)));

@@ -86,6 +86,8 @@ pub enum Command {
     Supersede(v1::Superseded),
     /// A timer fired.
     PassDeadline(DeadlineKind),
+    /// A timer fired while a freeze window holds: what it would let begin halts.
+    PassDeadlineFrozen(DeadlineKind, String),
     /// The chat thread is open, or there is none.
     Announce(v1::Announced),
     /// A notification was delivered.
@@ -137,7 +139,7 @@ impl Command {
             Self::Escalate { .. } => "escalate",
             Self::GiveUp { .. } => "give up",
             Self::Supersede(_) => "supersede",
-            Self::PassDeadline(_) => "pass deadline",
+            Self::PassDeadline(_) | Self::PassDeadlineFrozen(..) => "pass deadline",
             Self::Announce(_) => "announce",
             Self::RecordDelivery { .. } => "record delivery",
             Self::RecordUndelivered(_) => "record failed delivery",

@@ -15,7 +15,7 @@ use super::deadlines::pending_deadlines;
 use super::follow::{self, halted};
 use super::routing;
 use super::state::{Incident, Phase};
-use super::waiting::{approve, on_silence, would_do};
+use super::waiting::{approve, ends_wait, on_freeze, on_silence, would_do};
 use crate::image::by_digests;
 use crate::template::hash;
 
@@ -77,7 +77,8 @@ fn direct(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fac
             Phase::Ended(_) | Phase::Closed(_) => illegal(),
             _ => one(fact.clone()),
         },
-        Command::PassDeadline(kind) => pass_deadline(state, *kind, now),
+        Command::PassDeadline(kind) => pass_deadline(state, *kind, now, None),
+        Command::PassDeadlineFrozen(kind, why) => pass_deadline(state, *kind, now, Some(why)),
         Command::Announce(fact) => announce(state, fact),
         Command::RecordDelivery { .. } | Command::RecordUndelivered(_) => record_delivery(state, command),
         Command::PersonAct(fact) => person(state, fact, now, command.name()),
@@ -230,7 +231,8 @@ fn resolve_all(state: &Incident, facts: &[v1::AlertResolved]) -> Result<Vec<Fact
     if new.is_empty() { Err(Refusal::AlreadySo) } else { Ok(new) }
 }
 
-fn pass_deadline(state: &Incident, kind: DeadlineKind, now: Timestamp) -> Result<Vec<Fact>, Refusal> {
+/// `frozen` says why nothing may be begun now, where a freeze window holds.
+fn pass_deadline(state: &Incident, kind: DeadlineKind, now: Timestamp, frozen: Option<&str>) -> Result<Vec<Fact>, Refusal> {
     if state.deadlines_passed.contains(&kind) {
         return Err(Refusal::AlreadySo);
     }
@@ -239,6 +241,10 @@ fn pass_deadline(state: &Incident, kind: DeadlineKind, now: Timestamp) -> Result
         return Err(Refusal::NotDue(kind));
     }
     let mut facts: Vec<Fact> = vec![v1::DeadlinePassed { deadline: kind.code().to_owned() }.into()];
+    if let Some(why) = frozen.filter(|_| ends_wait(state, kind)) {
+        facts.push(on_freeze(state, why));
+        return Ok(facts);
+    }
     let detail = || format!("deadline `{kind}` passed");
     match kind {
         DeadlineKind::Decide => facts.push(halted(HaltReason::DecisionTimedOut, detail())),

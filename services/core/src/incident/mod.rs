@@ -24,4 +24,4 @@ pub use decide::decide;
 pub use evolve::evolve;
 pub use moved::by_digest;
 pub use state::{Approval, Attempt, BY_COMMAND, Closed, Incident, Notice, Opened, Phase, Progress, Recorded};
-pub use waiting::{APPROVAL, approvable_until, not_after};
+pub use waiting::{APPROVAL, approvable_until, ends_wait, not_after};

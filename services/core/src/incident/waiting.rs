@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use contracts::v1::{self, Audience, Urgency};
-use contracts::{Fact, HaltReason};
+use contracts::{DeadlineKind, Fact, HaltReason};
 use jiff::{SignedDuration, Timestamp};
 
 use super::command::Refusal;
@@ -101,6 +101,19 @@ pub(super) fn on_silence(state: &Incident) -> Option<Fact> {
     let reason = HaltReason::ApprovalTimedOut.code().to_owned();
     (request.on_timeout() != v1::OnTimeout::Proceed)
         .then(|| v1::RollbackHalted { reason, detail, would_do: would_do(state) }.into())
+}
+
+/// Whether a deadline is the end of what a plan waits for now. Whoever lets it pass asks first whether a freeze window holds
+/// ([`Command::PassDeadlineFrozen`](super::Command::PassDeadlineFrozen)): it may have begun since the plan was made.
+#[must_use]
+pub fn ends_wait(state: &Incident, kind: DeadlineKind) -> bool {
+    matches!((state.phase(), kind), (Phase::AwaitingApproval, DeadlineKind::Approve) | (Phase::InGrace, DeadlineKind::Grace))
+}
+
+/// What waited may not begin now, and is not begun later either: by then the incident is a person's.
+pub(super) fn on_freeze(state: &Incident, why: &str) -> Fact {
+    let detail = format!("{why}; it began while the plan waited");
+    v1::RollbackHalted { reason: HaltReason::Frozen.code().to_owned(), detail, would_do: would_do(state) }.into()
 }
 
 pub(super) fn approve(state: &Incident, fact: &v1::PersonActed, now: Timestamp) -> Result<Vec<Fact>, Refusal> {

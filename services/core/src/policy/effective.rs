@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::document::{AudienceWord, SeverityWord};
-use super::freeze::{Freeze, frozen};
+use super::freeze::{Freeze, frozen, next};
 use super::matchers::{self, AlertSet};
 
 /// Whether lastgood may act by itself.
@@ -160,7 +160,13 @@ pub struct Effective {
 }
 
 impl Effective {
-    /// What [`Self::frozen`] is at another time: mode `approve` asks again when the answer comes.
+    /// When the next freeze window begins after this time.
+    #[must_use]
+    pub fn next_freeze(&self, now: Timestamp) -> Option<Timestamp> {
+        next(&self.freeze, now)
+    }
+
+    /// What [`Self::frozen`] is at another time: a plan that waited asks again when its wait ends.
     #[must_use]
     pub fn frozen_at(&self, now: Timestamp) -> Option<String> {
         frozen(&self.freeze, now).map(|frozen| frozen.to_string())

@@ -9,7 +9,7 @@ use std::fmt;
 
 use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, ToSpan as _};
 
 use super::document::{self, Day};
 use super::problem::{At, quoted};
@@ -105,10 +105,36 @@ impl Freeze {
     }
 }
 
+impl Freeze {
+    /// When the window begins next after this time.
+    fn begins_after(&self, now: Timestamp) -> Option<Timestamp> {
+        match &self.when {
+            When::Once { from, .. } => Some(*from).filter(|from| *from > now),
+            When::Weekly { days, start, end, zone } => {
+                let yesterday = now.to_zoned(zone.clone()).date().yesterday().ok()?;
+                let dates = yesterday.series(1.day()).take(WITHIN_DAYS);
+                let dates = dates.filter(|date| days.iter().any(|day| weekday(*day) == date.weekday()));
+                // One that the clocks jump over takes no time, and never holds.
+                let windows = dates.filter_map(|date| window(zone, date, *start, *end)).filter(|(from, until)| from < until);
+                windows.map(|(from, _)| from).filter(|from| *from > now).min()
+            }
+        }
+    }
+}
+
+/// When the next of these windows begins after this time; one that holds already begins no more.
+#[must_use]
+pub fn next(windows: &[Freeze], now: Timestamp) -> Option<Timestamp> {
+    windows.iter().filter_map(|window| window.begins_after(now)).min()
+}
+
 fn window(zone: &TimeZone, date: Date, start: Time, end: End) -> Option<(Timestamp, Timestamp)> {
     let last_day = if end.next_day { date.tomorrow().ok()? } else { date };
     Some((first_shown(zone, date.to_datetime(start))?, last_before(zone, last_day.to_datetime(end.time))?))
 }
+
+/// Days in which each weekly window begins once, from yesterday on, since what is yesterday there may be today.
+const WITHIN_DAYS: usize = 10;
 
 /// Windows that follow each other are followed so many times.
 const FOLLOWED: usize = 64;

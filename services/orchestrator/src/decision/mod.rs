@@ -135,7 +135,10 @@ impl Engine {
         let engine = self.clone();
         // Before it is known which policies there are, nothing is recorded: one of them may forbid it.
         let unread = Effective { ledger: false, ..Effective::default() };
-        Arc::new(move |kind, workload| engine.effective(kind, workload).unwrap_or_else(|_| unread.clone()))
+        Terms {
+            of: Arc::new(move |kind, workload| engine.effective(kind, workload).unwrap_or_else(|_| unread.clone())),
+            changes: self.policies.changes_of_meaning(),
+        }
     }
 
     /// What is in force for a workload as it is now.

@@ -49,15 +49,6 @@ impl LedgerStore {
         Self { bus }
     }
 
-    /// Adds facts to the ledger that `view` is, and reads what it is with them.
-    pub async fn add(&self, workload: &WorkloadRef, view: LedgerView, facts: &[LedgerFact]) -> Result<LedgerView, StoreError> {
-        if facts.is_empty() {
-            return Ok(view);
-        }
-        self.append(workload, &view, facts).await?;
-        self.load(workload).await
-    }
-
     /// The bus below.
     #[must_use]
     pub const fn bus(&self) -> &Bus {
@@ -77,13 +68,18 @@ impl LedgerStore {
 
     /// Adds facts to the ledger that `view` is; none are none.
     pub async fn append(&self, workload: &WorkloadRef, view: &LedgerView, facts: &[LedgerFact]) -> Result<(), StoreError> {
+        self.append_after(workload, view.sequence, facts).await
+    }
+
+    /// Adds facts to the ledger whose last fact has this sequence (0 for none); none are none.
+    pub async fn append_after(&self, workload: &WorkloadRef, expected: u64, facts: &[LedgerFact]) -> Result<(), StoreError> {
         if facts.is_empty() {
             return Ok(());
         }
         let event =
             |fact: &LedgerFact| NewEvent::ledger(self.bus.ids().event(), subjects::ledger(workload, fact.event_type()), fact);
         let events = facts.iter().map(event).collect();
-        self.bus.append(vec![Group { filter: subjects::ledger_filter(workload), expected: view.sequence, events }]).await?;
+        self.bus.append(vec![Group { filter: subjects::ledger_filter(workload), expected, events }]).await?;
         Ok(())
     }
 

@@ -32,6 +32,16 @@ impl LedgerView {
         Self { ledger: evolve(self.ledger, sequence, at, fact), sequence, facts: self.facts + 1, current: self.current }
     }
 
+    /// As it will be once these facts are stored, which `at` is close to. For what is decided meanwhile: sequences and times are not the
+    /// stream's own, and must not be told of or expected.
+    #[must_use]
+    pub fn foreseeing(self, facts: &[LedgerFact], at: Timestamp) -> Self {
+        facts.iter().fold(self, |view, fact| {
+            let sequence = view.sequence + 1;
+            view.with(sequence, at, fact)
+        })
+    }
+
     fn note_current(&mut self, at: Timestamp, observed: &v1::VersionObserved) {
         let Some(version) = &observed.version else { return };
         let id = id_of(version).to_owned();

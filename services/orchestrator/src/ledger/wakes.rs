@@ -4,15 +4,15 @@
 //! restart: the first look at each workload sets it again.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::cluster::Kind;
 
-/// A workload's kind, namespace and name.
-pub(super) type Key = (Kind, String, String);
+/// A workload's kind, namespace and name; held once, however many ask for it.
+pub(super) type Key = Arc<(Kind, String, String)>;
 
 /// The wakes that are set.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ struct State {
 impl State {
     fn remove(&mut self, key: &Key) {
         if let Some(at) = self.at.remove(key) {
-            self.order.remove(&(at, key.clone()));
+            self.order.remove(&(at, Arc::clone(key)));
         }
     }
 }
@@ -41,8 +41,8 @@ impl Wakes {
         let mut set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
         set.remove(key);
         if let Some(at) = at {
-            set.at.insert(key.clone(), at);
-            set.order.insert((at, key.clone()));
+            set.at.insert(Arc::clone(key), at);
+            set.order.insert((at, Arc::clone(key)));
             drop(set);
             self.earlier.notify_one();
         }
@@ -56,7 +56,7 @@ impl Wakes {
     /// Takes the first that is due.
     pub(super) fn take(&self, now: Timestamp) -> Option<Key> {
         let mut set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = set.order.first().filter(|(at, _)| *at <= now).map(|(_, key)| key.clone())?;
+        let key = set.order.first().filter(|(at, _)| *at <= now).map(|(_, key)| Arc::clone(key))?;
         set.remove(&key);
         Some(key)
     }
@@ -76,7 +76,7 @@ mod tests {
     }
 
     fn key(name: &str) -> Key {
-        (Kind::Deployment, "shop".to_owned(), name.to_owned())
+        Arc::new((Kind::Deployment, "shop".to_owned(), name.to_owned()))
     }
 
     #[test]

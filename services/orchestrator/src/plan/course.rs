@@ -5,15 +5,13 @@
 //! last kind says what would have been done. What a person asks for is only refused for what can't be done, for want of that version, and for
 //! the pause switch. Must not: read anything, or know of plans' bytes.
 
-use std::time::Duration;
-
 use contracts::{HaltReason, v1};
 use jiff::{SignedDuration, Timestamp};
 use lastgood_core::configuration::restore::{Now, Rules, planned};
 use lastgood_core::configuration::{Place, id_of, version_id};
 use lastgood_core::image::{by_digests, learn};
 use lastgood_core::ledger::{Choice, Known, Standing, describe};
-use lastgood_core::policy::{ApprovalTimeout, Effective, Mode};
+use lastgood_core::policy::{Effective, Mode};
 use lastgood_core::rollout::Rollout;
 use lastgood_core::template;
 
@@ -24,6 +22,7 @@ use crate::effective::ALLOW_UNKNOWN;
 use crate::ledger::LedgerView;
 use crate::ledger::carriers::{Carrier, by_version};
 use crate::ledger::observe::version;
+use crate::plan::waits::Waits;
 use crate::plan::way_back::no_way_back;
 
 /// Why a version is no target that restoring would not bring back anything of.
@@ -95,34 +94,6 @@ pub enum Step {
     Roll(Box<Target>),
 }
 
-/// What a plan waits for before it is begun.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Waits {
-    /// A person's word: how long it is waited for, and what comes of silence.
-    pub approval: Option<(Duration, ApprovalTimeout)>,
-    /// Its alerts' going on for so long.
-    pub grace: Option<Duration>,
-}
-
-impl Waits {
-    /// What the policy asks for.
-    #[must_use]
-    pub fn of(policy: &Effective) -> Self {
-        let approval = match policy.mode {
-            Mode::Approve { within, on_timeout } => Some((within, on_timeout)),
-            Mode::Observe | Mode::Auto => None,
-        };
-        Self { approval, grace: (!policy.grace.is_zero()).then_some(policy.grace) }
-    }
-
-    /// How long a plan may wait at most.
-    #[must_use]
-    pub fn longest(&self) -> Duration {
-        let within = self.approval.map_or(Duration::ZERO, |(within, _)| within);
-        within.saturating_add(self.grace.unwrap_or_default())
-    }
-}
-
 /// What is known of the current version, and what is to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Course {
@@ -154,7 +125,7 @@ pub fn decide_course(inputs: &Inputs<'_>) -> Course {
             Ok((None, target)) => Step::Roll(Box::new(target)),
         }
     };
-    let waits = if inputs.requested.is_some() { Waits::default() } else { Waits::of(inputs.policy) };
+    let waits = if inputs.requested.is_some() { Waits::default() } else { Waits::of(inputs.policy, inputs.now) };
     Course { current, step, waits }
 }
 

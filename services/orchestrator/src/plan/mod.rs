@@ -4,7 +4,9 @@
 
 mod build;
 mod course;
+mod waits;
 mod way_back;
 
 pub use build::{Foreign, Planned, build};
-pub use course::{Course, Inputs, Step, Target, Waits, current_version, decide_course, strategy};
+pub use course::{Course, Inputs, Step, Target, current_version, decide_course, strategy};
+pub use waits::Waits;

@@ -7,22 +7,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
-use kube::api::{DynamicObject, ListParams};
-use kube::{Api, Client};
-use lastgood_core::policy::document::{CLUSTER_KIND, KIND};
+use kube::Client;
 use lastgood_core::policy::{Effective, Id, Limits, Mode, Origin, Policy, Says};
 use serde::Serialize;
 
+use super::ask::stored;
 use super::file::documents;
 use super::survey::{Listed, workloads};
-use super::watch::{resource, understand};
 use super::{Index, Unread};
 use crate::config::Settings;
 
 /// Workloads that are explained, for each document.
 const EXPLAINED: usize = 5;
-/// How many policies of a cluster are read at most, of each kind.
-const MOST: u32 = 1000;
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -123,12 +119,7 @@ pub fn check(text: &str, settings: &Settings) -> Result<Report, CheckError> {
 pub async fn check_against(client: &Client, text: &str, settings: &Settings, now: Timestamp) -> Result<Report, CheckError> {
     let (mut report, policies) = read(text, &super::index::limits(settings))?;
     report.live = true;
-    let mut before = Index::new(settings);
-    for kind in [KIND, CLUSTER_KIND] {
-        for policy in stored(client, kind, &super::index::limits(settings)).await? {
-            before.put(policy);
-        }
-    }
+    let before = stored(client, settings).await?;
     let mut after = before.clone();
     policies.iter().flatten().cloned().for_each(|policy| after.put(policy));
     let mut found: Vec<Found> = policies.iter().map(|_| Found::default()).collect();
@@ -185,16 +176,6 @@ fn mode(effective: &Effective) -> String {
         Mode::Auto => "auto",
     }
     .to_owned()
-}
-
-/// The custom resources of a kind; none where it is not defined.
-async fn stored(client: &Client, kind: &'static str, limits: &Limits) -> Result<Vec<Policy>, CheckError> {
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource(kind));
-    match api.list(&ListParams::default().limit(MOST)).await {
-        Ok(list) => Ok(list.items.into_iter().filter_map(|object| Some(understand(kind, object, limits)?.0)).collect()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
-        Err(source) => Err(CheckError::Cluster { what: "policies", source: Box::new(source) }),
-    }
 }
 
 impl fmt::Display for Report {

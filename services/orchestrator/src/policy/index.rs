@@ -82,6 +82,12 @@ impl Index {
         self.unread.is_empty()
     }
 
+    /// Whether each workload has the same in force by both, whatever else is known of the policies.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        (&self.policies, &self.unread, &self.defaults) == (&other.policies, &other.unread, &other.defaults)
+    }
+
     /// With one more policy, or another version of one.
     pub fn put(&mut self, policy: Policy) {
         self.policies.insert(policy.id.clone(), Arc::new(policy));

@@ -28,7 +28,7 @@ impl World {
     }
 
     /// A Deployment that has the ConfigMap `settings` as a volume, or in its variables.
-    async fn configured(&self, name: &str, in_variables: bool) -> anyhow::Result<()> {
+    pub(crate) async fn configured(&self, name: &str, in_variables: bool) -> anyhow::Result<()> {
         self.make_config_map("settings", "old").await?;
         let mut spec =
             json!({"terminationGracePeriodSeconds": 0, "containers": [{"name": "web", "image": "docker.io/local/web:v1"}]});
@@ -52,13 +52,18 @@ impl World {
         Ok(())
     }
 
-    async fn edit(&self, mode: &str) -> anyhow::Result<()> {
+    pub(crate) async fn edit(&self, mode: &str) -> anyhow::Result<()> {
         self.config_maps().patch("settings", &PatchParams::default(), &Patch::Merge(&content(mode))).await?;
         Ok(())
     }
 
     /// Waits until what runs is recorded with this content, and whatever else is asked.
-    async fn current(&self, name: &str, mode: &str, wanted: impl Fn(&Known) -> bool) -> anyhow::Result<(LedgerView, Known)> {
+    pub(crate) async fn current(
+        &self,
+        name: &str,
+        mode: &str,
+        wanted: impl Fn(&Known) -> bool,
+    ) -> anyhow::Result<(LedgerView, Known)> {
         let what = format!("{name} with {mode}");
         let found = until(&what, DEADLINE, async || {
             let view = self.engine.store.load(&self.workload(name)).await.map_err(|error| error.to_string())?;
@@ -70,7 +75,7 @@ impl World {
     }
 }
 
-fn available(known: &Known) -> bool {
+pub(crate) fn available(known: &Known) -> bool {
     known.version.fully_available_at.is_some()
 }
 

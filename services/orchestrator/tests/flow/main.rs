@@ -6,6 +6,7 @@ mod budgets;
 mod configuration;
 mod dead_letters;
 mod decisions;
+mod freezes;
 mod ledger;
 mod people;
 mod policies;

@@ -33,6 +33,9 @@ pub struct SimOptions {
     pub backoff_limit: Duration,
     /// How long a deleted pod lives on as terminating.
     pub termination: Duration,
+    /// Whether pods only exist as objects, whose status follows what their image's tag says: nothing listens, nothing is probed, and no Events
+    /// are told. For many thousands of them.
+    pub imagined: bool,
 }
 
 impl Default for SimOptions {
@@ -43,6 +46,7 @@ impl Default for SimOptions {
             backoff: Duration::from_millis(500),
             backoff_limit: Duration::from_secs(10),
             termination: Duration::from_millis(300),
+            imagined: false,
         }
     }
 }
@@ -104,7 +108,7 @@ impl SimCluster {
         let kubeconfig = path.join("kubeconfig");
         std::fs::write(&kubeconfig, kubeconfig_text(address)).map_err(io("can't write the kubeconfig"))?;
         let shared = Arc::new(Shared {
-            store: Store::new(),
+            store: if options.imagined { Store::imagined() } else { Store::new() },
             journal: Journal::default(),
             logs: Logs::default(),
             timing: Timing {
@@ -113,7 +117,7 @@ impl SimCluster {
                 backoff_limit: options.backoff_limit,
                 termination: options.termination,
             },
-            imagined: false,
+            imagined: options.imagined,
             available: watch::Sender::new(true),
             conflicts: AtomicUsize::new(0),
             tags: Mutex::default(),

@@ -182,3 +182,27 @@ fn what_a_person_asked_for_waits_for_no_alert_and_gets_nobody_up_where_it_halts(
     assert_eq!(case.state.notices.values().next().unwrap().urgency, Urgency::Inform);
     assert_eq!(case.run(&delivered(Audience::OnCall, "halted.mass_failure")).unwrap(), ["on_call_notified", "incident_closed"]);
 }
+
+#[test]
+fn what_would_begin_in_a_freeze_window_halts_and_says_which() {
+    let frozen = |kind| Command::PassDeadlineFrozen(kind, "peak season, until Monday".into());
+    let halts = ["deadline_passed", "rollback_halted", "notification_requested"];
+    let mut graced = planned_by(Command::Plan(with_grace(60)));
+    assert!(matches!(graced.run(&frozen(DeadlineKind::Grace)), Err(Refusal::NotDue(_))), "it may be over by then");
+    graced = graced.later(60);
+    assert_eq!(graced.run(&frozen(DeadlineKind::Grace)).unwrap(), halts);
+    let halted = graced.state.halted.as_ref().unwrap();
+    assert_eq!(halted.reason, "frozen");
+    assert!(halted.detail.starts_with("peak season, until Monday"), "{halted:?}");
+    assert!(graced.run(&start(1)).is_err());
+    // Silence is no yes to a rollback in a freeze window, and no other end either.
+    for on_timeout in [OnTimeout::Proceed, OnTimeout::Halt] {
+        let mut asked = planned_by(asking(600, on_timeout, 0)).later(600);
+        assert_eq!(asked.run(&frozen(DeadlineKind::Approve)).unwrap(), halts);
+        assert_eq!(halted_by(&asked), "frozen");
+    }
+    // A grace period that is over while a person is still asked lets nothing begin.
+    let mut both = planned_by(asking(600, OnTimeout::Halt, 60)).later(60);
+    assert_eq!(both.run(&frozen(DeadlineKind::Grace)).unwrap(), ["deadline_passed"]);
+    assert_eq!(both.state.phase(), Phase::AwaitingApproval);
+}

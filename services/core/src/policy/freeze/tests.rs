@@ -45,6 +45,22 @@ fn windows_that_follow_each_other_are_one_for_people() {
 }
 
 #[test]
+fn the_next_window_is_known_beforehand() {
+    let begins = |windows: &[Freeze], now: &str| next(windows, now.parse().unwrap()).map(|at| at.to_string());
+    let both = good(json!([
+        {"days": ["Fri"], "start": "18:00", "end": "08:00", "timeZone": "Europe/Berlin"},
+        {"from": "2026-11-30T00:00:00Z", "until": "2026-12-02T12:00:00Z"}]));
+    assert_eq!(begins(&both, "2026-11-25T12:00:00Z").as_deref(), Some("2026-11-27T17:00:00Z"));
+    assert_eq!(begins(&both, "2026-11-27T16:59:59Z").as_deref(), Some("2026-11-27T17:00:00Z"));
+    assert_eq!(begins(&both, "2026-11-27T17:00:00Z").as_deref(), Some("2026-11-30T00:00:00Z"), "that one has begun");
+    assert_eq!(begins(&both, "2026-11-30T00:00:00Z").as_deref(), Some("2026-12-04T17:00:00Z"));
+    let once = &both[1..];
+    assert_eq!((begins(once, "2026-11-30T00:00:00Z"), begins(&[], "2026-11-30T00:00:00Z")), (None, None));
+    let jumped = good(json!([{"days": ["Sun"], "start": "02:15", "end": "02:45", "timeZone": "Europe/Berlin"}]));
+    assert_eq!(begins(&jumped, "2026-03-28T12:00:00Z").as_deref(), Some("2026-04-05T00:15:00Z"), "never shown on 2026-03-29");
+}
+
+#[test]
 fn clocks_that_jump_are_followed() {
     let night = good(json!([{"start": "02:15", "end": "02:45", "timeZone": "Europe/Berlin"}]));
     // 2026-03-29, 02:00 is followed by 03:00: the window is never shown, and takes no time.

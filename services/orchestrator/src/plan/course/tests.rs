@@ -1,10 +1,11 @@
 //! Each refusal, and their order, by table.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use contracts::LedgerFact;
 use lastgood_core::configuration::{Kind as Held, Read, Reference, recorded as record};
-use lastgood_core::policy::{Effective, RestoreConfigMaps};
+use lastgood_core::policy::{ApprovalTimeout, Effective, RestoreConfigMaps};
 use serde_json::{Value, json};
 
 use super::*;

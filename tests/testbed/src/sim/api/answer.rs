@@ -10,6 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::Response;
 use serde_json::{Value, json};
 
+use super::pages::Page;
 use super::request::Call;
 use crate::sim::error::ApiError;
 use crate::sim::json::Json as _;
@@ -56,21 +57,28 @@ impl Form {
     }
 
     /// A list in this form, as bytes.
-    pub(super) fn list(self, kind: &Kind, objects: &[Arc<Value>], version: u64) -> Bytes {
+    pub(super) fn list(self, kind: &Kind, page: &Page) -> Bytes {
+        let Page { objects, version, rest } = page;
         let (list_kind, api_version) = match self {
             Self::Table { whole } => {
-                let table = table::render(kind, objects, &version.to_string(), whole);
+                let mut table = table::render(kind, objects, &version.to_string(), whole);
+                if let Some(rest) = rest {
+                    table.put("/metadata/continue", rest.token.as_str());
+                    table.put("/metadata/remainingItemCount", rest.count);
+                }
                 return table.to_string().into();
             }
             Self::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
             Self::Whole => (format!("{}List", kind.name), kind.api_version()),
         };
+        let mut metadata = json!({"resourceVersion": version.to_string()});
+        if let Some(rest) = rest {
+            metadata["continue"] = rest.token.as_str().into();
+            metadata["remainingItemCount"] = rest.count.into();
+        }
         // Written by hand so that the objects need not be copied first.
-        let mut text = format!(
-            "{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{api_version}\",\
-             \"metadata\":{{\"resourceVersion\":\"{version}\"}},\"items\":["
-        )
-        .into_bytes();
+        let mut text = format!("{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[")
+            .into_bytes();
         for (index, object) in objects.iter().enumerate() {
             if index > 0 {
                 text.push(b',');

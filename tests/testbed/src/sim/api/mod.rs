@@ -5,6 +5,7 @@
 
 mod answer;
 mod discovery;
+mod pages;
 mod protobuf;
 mod request;
 mod stream;

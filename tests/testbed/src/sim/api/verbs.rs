@@ -6,8 +6,9 @@ use hyper::{Method, Response};
 use serde_json::{Value, json};
 
 use super::answer::{self, Body, Form};
+use super::pages::Page;
 use super::request::{Address, Call};
-use super::{discovery, stream};
+use super::{discovery, pages, stream};
 use crate::sim::Shared;
 use crate::sim::error::ApiError;
 use crate::sim::json::Json as _;
@@ -87,7 +88,8 @@ impl Target<'_> {
         let selection = self.call.selection()?;
         let (version, mut objects) = self.shared.store.list(&self.kind.id, self.namespace());
         objects.retain(|object| selection.matches(object));
-        let body = Form::of(self.call).list(&self.kind, &objects, version);
+        let page = pages::page(objects, version, self.call.parameter("limit"), self.call.parameter("continue"))?;
+        let body = Form::of(self.call).list(&self.kind, &page);
         Ok(answer::bytes(200, "application/json", body))
     }
 
@@ -202,7 +204,7 @@ impl Target<'_> {
             // One that went away meanwhile is as good as deleted.
             let _ = self.shared.store.delete(&self.kind, place, &self.deletion(body));
         }
-        let body = Form::of(self.call).list(&self.kind, &objects, version);
+        let body = Form::of(self.call).list(&self.kind, &Page { objects, version, rest: None });
         Ok(answer::bytes(200, "application/json", body))
     }
 
