@@ -167,6 +167,8 @@ codes! {
         Resolve = "resolve",
         /// Somebody acknowledged the page.
         Acknowledge = "acknowledge",
+        /// Somebody acknowledged the page, before the next one of the policy's escalation is called. Passes once for each that is called.
+        Escalate = "escalate",
         /// The notifications were delivered.
         Notify = "notify",
     }

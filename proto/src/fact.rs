@@ -78,6 +78,7 @@ facts! {
     #[expect(clippy::large_enum_variant, reason = "the opening is the large one, and there is one for each incident")]
     Fact {
         AnomalyDetected = "anomaly_detected",
+        NotificationsRouted = "notifications_routed",
         CurrentVersionIdentified = "current_version_identified",
         PreviousVersionFound = "previous_version_found",
         PreviousVersionMissing = "previous_version_missing",
@@ -88,6 +89,7 @@ facts! {
         RollbackStarted = "rollback_started",
         BadPodsScaledDown = "bad_pods_scaled_down",
         PreviousVersionDeployed = "previous_version_deployed",
+        ImageMoved = "image_moved",
         PodsReady = "pods_ready",
         TrafficShifted = "traffic_shifted",
         RollbackFailed = "rollback_failed",

@@ -71,9 +71,16 @@ impl Version {
 pub fn brief(version: &Version) -> Value {
     json!({
         "hash": version.hash,
-        "images": version.images.iter().map(|image| json!({"container": image.container, "image": image.image})).collect::<Vec<_>>(),
+        "images": version.images.iter().map(image).collect::<Vec<_>>(),
         "current": version.current,
     })
+}
+
+/// One container's image, for programs.
+#[must_use]
+pub fn image(image: &ContainerImage) -> Value {
+    let digest = Some(&image.digest).filter(|digest| !digest.is_empty());
+    json!({"container": image.container, "image": image.image, "digest": digest})
 }
 
 /// All that the ledger knows of a version, for programs.

@@ -24,6 +24,13 @@ pub enum Mark {
     Note,
 }
 
+/// A tag that leads elsewhere than it did.
+#[must_use]
+pub fn moved_image(image: &v1::MovedImage) -> String {
+    let short = |digest: &str| digest.chars().take("sha256:".len() + 12).collect::<String>();
+    format!("{} is {} now, was {}", image.image, short(&image.found), short(&image.recorded))
+}
+
 /// How the fact shows in the list of steps; `None` for those that would only be noise there.
 #[must_use]
 pub fn step(fact: &Fact) -> Option<(Mark, String)> {
@@ -66,10 +73,17 @@ fn trouble(fact: &Fact) -> Option<(Mark, String)> {
         Fact::PreviousVersionMissing(_) => "No earlier version has proved itself".to_owned(),
         Fact::RollbackHalted(fact) => format!("Halted: {}", words(&fact.reason)),
         Fact::RollbackFailed(fact) => format!("Rollback failed: {}", words(&fact.reason)),
+        Fact::ImageMoved(fact) => {
+            let tags: Vec<_> = fact.images.iter().map(moved_image).collect();
+            format!("Not the image that ran before: {}; put back once more, by digest", tags.join("; "))
+        }
         Fact::SmokeTestFinished(fact) if fact.verdict() == Verdict::Failed => format!("Smoke test {} failed", fact.check),
         Fact::SmokeTestFinished(fact) => format!("Smoke test {} saw no data", fact.check),
         Fact::VerificationFailed(fact) => format!("Verification failed: {}", words(&fact.reason)),
         Fact::Superseded(fact) => format!("Superseded: somebody else changed the workload ({})", fact.what),
+        Fact::DeadlinePassed(fact) if fact.deadline == "escalate" => {
+            "Nobody acknowledged the page: the next is called".to_owned()
+        }
         Fact::DeadlinePassed(fact) if fact.deadline != "announce" => format!("Deadline passed: {}", words(&fact.deadline)),
         Fact::NotificationFailed(fact) => {
             let goes_on = if fact.owed { "; tried on until somebody is" } else { "" };

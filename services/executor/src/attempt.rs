@@ -130,24 +130,31 @@ pub fn next_step(incident: &Incident, id: IncidentId, seen: Seen<'_>, now: Times
     if live.paused {
         return Some(supersede("paused", "its rollout was paused by somebody (spec.paused)"));
     }
-    let stamped = live.incident == id.to_string() && live.attempt > 0;
+    // The write of an attempt whose image had moved is not what is to stay, it is what the next one replaces.
+    let stamped = live.incident == id.to_string() && live.attempt > incident.moved_after();
     // What a write of ours yields is what it says of itself: an admission webhook may have added to the plan's template.
     let ours = stamped && live.template_hash == live.stamped_template;
     if ours || live.template_hash == to.template_hash {
         return Some(match (ours, incident.attempt()) {
             // The log lost the intent; the workload's own annotation is the second witness.
-            (true, 0) => Step::Intend(1),
+            (true, known) if known <= incident.moved_after() => Step::Intend(known + 1),
             (true, known) => Step::Watch(known),
             (false, _) => {
                 supersede("template", "somebody put the same version back without us; theirs is the change that counts")
             }
         });
     }
-    if live.template_hash != from.template_hash {
+    if Some(live.template_hash.as_str()) != incident.replaces() {
         return Some(supersede("template", "somebody changed the pod template"));
     }
+    let as_we_left_it = live.incident == id.to_string() && live.attempt > 0 && live.template_hash == live.stamped_template;
+    if incident.moved.is_some() && !as_we_left_it {
+        return Some(supersede("template", "somebody put the same version, by its tags, in the place of ours"));
+    }
     // Each change of the template makes a new revision: ours is one, whoever brought the bad version back made another.
-    let came_back = from.revision > 0 && live.revision > from.revision + 1 && incident.attempt() > 0;
+    let replaced = incident.moved.as_ref().map_or(from.revision, |moved| moved.workload_revision);
+    let begun = incident.attempt() > incident.moved_after();
+    let came_back = replaced > 0 && live.revision > replaced + 1 && begun;
     // What was reported was seen with our write in place, also where no revision and no annotation is left to tell.
     if stamped || seen.written || came_back || incident.progress.any() {
         return Some(supersede("template", "somebody brought the version back that we had replaced"));
@@ -166,9 +173,11 @@ fn before_the_write(incident: &Incident, live: &Live, not_after: Option<Timestam
     match incident.attempts.last().map(|attempt| &attempt.intent) {
         // People have been told, or are about to be; what was planned then is stale knowledge by now.
         Some(_) if acting_until(incident).is_some_and(|until| now >= until) => {
-            let detail = "nothing was written by the deadline".to_owned();
+            let what = if incident.moved.is_some() { "nothing more" } else { "nothing" };
+            let detail = format!("{what} was written by the deadline");
             Step::GiveUp { reason: FailureReason::PodsNotReady, detail }
         }
+        Some(intent) if intent.attempt <= incident.moved_after() => Step::Intend(intent.attempt + 1),
         Some(intent) if intent.workload_generation == live.generation => Step::Write(intent.attempt),
         // Only the generation moved: an autoscaler, or somebody's change of replicas.
         Some(intent) => Step::Intend(intent.attempt + 1),

@@ -201,3 +201,51 @@ fn a_read_is_understood() {
     );
     assert_eq!(Live::of(&json!({})).generation, 0);
 }
+
+/// After its first write showed other images than were recorded.
+fn moved(generations: &[i64]) -> Incident {
+    let moved = contracts::v1::ImageMoved {
+        attempt: 1,
+        template_hash: "good".into(),
+        workload_revision: 3,
+        ..contracts::v1::ImageMoved::default()
+    };
+    let mut incident = Incident { moved: Some(moved), ..incident(generations) };
+    if let Some(to) = incident.plan.as_mut().and_then(|(_, plan)| plan.to.as_mut()) {
+        to.template_hash = "by digest".into();
+    }
+    incident
+}
+
+fn by_digest(attempt: u32) -> Live {
+    Live {
+        template_hash: "by digest".into(),
+        stamped_template: "by digest".into(),
+        revision: 4,
+        generation: 7,
+        ..good(INC, attempt)
+    }
+}
+
+#[test]
+fn a_write_whose_images_had_moved_is_replaced_by_the_next_one() {
+    assert_eq!(step(&moved(&[5]), &good(INC, 1)), Step::Intend(2));
+    assert_eq!(step(&moved(&[5, 6]), &good(INC, 1)), Step::Write(2));
+    assert_eq!(step(&moved(&[5, 6]), &by_digest(2)), Step::Watch(2));
+    assert_eq!(step(&moved(&[5]), &by_digest(2)), Step::Intend(2), "the log lost the second intent");
+}
+
+#[test]
+fn what_people_do_after_an_image_moved_wins_as_ever() {
+    let theirs = Live { template_hash: "another".into(), ..good(INC, 1) };
+    assert_eq!(superseded(&step(&moved(&[5]), &theirs)), "template");
+    assert_eq!(superseded(&step(&moved(&[5]), &bad(8))), "template", "they brought the bad one back");
+    let undone = Live { template_hash: "good".into(), revision: 5, ..by_digest(2) };
+    assert_eq!(superseded(&step(&moved(&[5, 6]), &undone)), "template", "they brought the tag back, after our second write");
+    let replaced = Live { incident: String::new(), attempt: 0, stamped_template: String::new(), ..good(INC, 1) };
+    for intents in [&[5][..], &[5, 6]] {
+        assert_eq!(superseded(&step(&moved(intents), &replaced)), "template", "they put the tag in the place of our write");
+    }
+    let unstamped = Live { incident: String::new(), attempt: 0, ..by_digest(0) };
+    assert_eq!(superseded(&step(&moved(&[5, 6]), &unstamped)), "template", "theirs, although it looks like ours");
+}

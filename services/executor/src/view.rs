@@ -37,6 +37,8 @@ pub struct Versions {
     pub from: String,
     /// What carries it, where the plan knows that.
     pub from_carrier: String,
+    /// Template hash of a write that is being replaced, because it yielded other images; empty where there is none.
+    pub moved: String,
     /// Template hash of the restored one.
     pub to: String,
     /// The hash that our write yielded, where admission made another one of it.
@@ -49,7 +51,10 @@ impl Versions {
     pub fn which(&self, carrier: &str, template_hash: &str) -> Which {
         if template_hash == self.to || template_hash == self.yielded {
             Which::Restored
-        } else if template_hash == self.from || (!carrier.is_empty() && carrier == self.from_carrier) {
+        } else if template_hash == self.from
+            || (!self.moved.is_empty() && template_hash == self.moved)
+            || (!carrier.is_empty() && carrier == self.from_carrier)
+        {
             Which::Bad
         } else {
             Which::Other

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 
 fn versions() -> Versions {
-    Versions { from: hash("v2"), from_carrier: String::new(), to: hash("v1"), yielded: String::new() }
+    Versions { from: hash("v2"), from_carrier: String::new(), moved: String::new(), to: hash("v1"), yielded: String::new() }
 }
 
 fn template_of(version: &str) -> Value {

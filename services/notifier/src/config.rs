@@ -2,12 +2,16 @@
 //!
 //! Guarantees: a notifier that could tell nobody doesn't start unless it is told to be silent. Must not: hold a default secret.
 
+mod receivers;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chassis::config::{Admin, Nats, Secret, Telemetry};
 use serde::Deserialize;
 use url::Url;
 
+pub use self::receivers::Receiver;
 use crate::templates::{ChatLink, Links};
 
 /// The whole configuration.
@@ -38,6 +42,8 @@ pub struct Notifier {
     pub slack: Slack,
     /// Receivers of every notification as signed JSON.
     pub webhook: Vec<Webhook>,
+    /// What the names in policies stand for, beside the channels' own.
+    pub receivers: BTreeMap<String, Receiver>,
     /// Which channel takes what another could not deliver; without it, any other that is configured.
     pub fallback: Option<ChannelName>,
     /// The folder of the runbook pages.
@@ -61,6 +67,7 @@ impl Default for Notifier {
             pagerduty: PagerDuty::default(),
             slack: Slack::default(),
             webhook: Vec::new(),
+            receivers: BTreeMap::new(),
             fallback: None,
             runbook_base_url: fixed("https://github.com/lastgood/lastgood/blob/main/runbooks"),
             give_up_after: Duration::from_mins(2),
@@ -166,6 +173,14 @@ pub enum ConfigProblem {
     /// A URL that no HTTP client can post to.
     #[error("`{0}` must be an http or https URL")]
     NotHttp(&'static str),
+    /// A receiver that can't be one.
+    #[error("notifier.receivers.{name} {reason}")]
+    Receiver {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
 }
 
 impl Notifier {
@@ -197,6 +212,7 @@ impl Notifier {
         if self.slack.token.is_some() && self.slack.channel.trim().is_empty() {
             return Err(ConfigProblem::NoSlackChannel);
         }
+        receivers::check(&self.receivers, self.slack.token.is_some())?;
         match self.fallback.map(ChannelName::as_str) {
             Some(name) if !configured.contains(&name) => Err(ConfigProblem::NoFallback(name)),
             _ => Ok(()),
@@ -206,6 +222,7 @@ impl Notifier {
     /// Says at start-up who can be told over what, and warns of who can't.
     pub fn log_what_is_on(&self) {
         tracing::info!(channels = ?self.configured(), fallback = self.fallback.map(ChannelName::as_str), "channels that are on");
+        tracing::info!(receivers = ?self.receivers.keys().collect::<Vec<_>>(), "receivers that policies may name, beside these channels");
         let keys = [("on_call", &self.pagerduty.on_call_routing_key), ("team_lead", &self.pagerduty.team_lead_routing_key)];
         for (audience, _) in keys.iter().filter(|(_, key)| key.is_none()) {
             tracing::warn!(audience, "no PagerDuty routing key: their pages go over another channel, or nowhere");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use chassis::config::{Args, load};
 use clap::Parser;
-use notifier::channels::registry;
+use notifier::channels::{self, registry};
 use notifier::config::{ChannelName, Config};
 use notifier::deliver::Persistence;
 use notifier::handlers::Desk;
@@ -23,11 +23,13 @@ async fn main() -> anyhow::Result<ExitCode> {
     let service = chassis::service::start("notifier", &config.nats, &config.admin, &config.telemetry).await?;
     let section = config.notifier;
     let channels = registry(&section, &service.clock).context("can't make an HTTP client")?;
+    let named = channels::named(&section, &service.clock).context("can't make an HTTP client")?;
     section.log_what_is_on();
     let log = BusLog::new(service.bus.clone(), Arc::clone(&service.clock), service.ids.clone());
     let desk = Arc::new(Desk {
         log: Arc::new(log),
         channels,
+        named,
         fallback: section.fallback.map(ChannelName::as_str),
         links: section.links(),
         give_up_after: section.give_up_after,

@@ -42,7 +42,9 @@ pub fn alarm_route<'a>(channels: &[&'a dyn Channel], fallback: Option<&str>, by_
 /// How many copies a channel gets of a notification: none when it answers for it and its one receiver has it already.
 #[must_use]
 pub fn copies(channel: &dyn Channel, route: &[&dyn Channel], request: &Request) -> usize {
-    let answers = route.first().is_some_and(|first| first.name() == channel.name());
+    let usual = request.receivers.is_empty() || request.audience_too;
+    let answers = (usual && route.first().is_some_and(|first| first.name() == channel.name()))
+        || request.receivers.iter().any(|name| name == channel.name());
     match channel.copies(request) {
         1 if answers => 0,
         copies => copies,

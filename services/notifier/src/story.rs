@@ -8,7 +8,7 @@ use std::time::Duration;
 use contracts::v1::{self, Audience, Outcome, Urgency};
 use contracts::{DeadlineKind, Fact, IncidentSubject, time};
 use jiff::Timestamp;
-use lastgood_core::incident::APPROVAL;
+use lastgood_core::incident::{APPROVAL, by_digest};
 use lastgood_core::words::{self, Mark, images};
 
 /// How long the executor waits for the chat thread where the opening fact doesn't say.
@@ -42,6 +42,10 @@ pub struct Request {
     pub summary: String,
     /// The page under `runbooks/`.
     pub runbook: String,
+    /// The receivers that the policy names for it; empty for the usual way.
+    pub receivers: Vec<String>,
+    /// Whether the audience is told the usual way as well.
+    pub audience_too: bool,
 }
 
 /// What a request came to, the best last.
@@ -185,6 +189,11 @@ impl Story {
             Fact::PreviousVersionFound(fact) => self.previous.clone_from(&fact.version),
             Fact::ApprovalRequested(fact) => self.approval = Some(fact.clone()),
             Fact::RollbackPlanned(fact) => self.plan.clone_from(&fact.plan),
+            Fact::ImageMoved(fact) => {
+                if let Some(named) = self.plan.as_ref().and_then(|plan| by_digest(plan, fact)) {
+                    self.plan = Some(named);
+                }
+            }
             Fact::RollbackHalted(fact) => self.halted = Some(fact.clone()),
             Fact::RollbackFailed(fact) => self.failed = Some(fact.clone()),
             Fact::SmokeTestFinished(fact) => self.checks.push(fact.clone()),
@@ -321,21 +330,31 @@ impl Story {
     /// after the close) stays open.
     #[must_use]
     pub fn settled_keys(&self, channel: &str) -> Vec<(Audience, String)> {
-        let completed = self.closed.as_ref().filter(|(_, _, closed)| closed.outcome() == Outcome::Completed);
-        let end = completed.map(|(sequence, _, _)| *sequence).or(self.superseded.as_ref().map(|(sequence, _)| *sequence));
-        let settled = |request: &Request| {
-            let end = if request.reason == APPROVAL { self.answered.or(end) } else { end };
-            end.is_some_and(|end| request.sequence < end) && request.urgency == Urgency::Page
-        };
         self.deliveries
             .iter()
             .filter(|delivery| delivery.channel.as_deref() == Some(channel) && !delivery.dedup_key.is_empty())
             .filter(|delivery| {
                 let asked = |r: &&Request| r.audience == delivery.audience && r.reason == delivery.reason;
-                self.requests.iter().find(asked).is_some_and(settled)
+                self.requests.iter().find(asked).is_some_and(|request| self.is_settled(request))
             })
             .map(|delivery| (delivery.audience, delivery.dedup_key.clone()))
             .collect()
+    }
+
+    /// The settled pages that this receiver was to get by the policy's word; which of them it got is not in the log, where others got them too.
+    pub fn settled_for<'a>(&'a self, receiver: &'a str) -> impl Iterator<Item = &'a Request> {
+        let names = move |request: &&Request| request.receivers.iter().any(|name| name == receiver);
+        self.requests
+            .iter()
+            .filter(names)
+            .filter(|request| self.is_settled(request) && self.answer(request) == Some(Answer::Told))
+    }
+
+    fn is_settled(&self, request: &Request) -> bool {
+        let completed = self.closed.as_ref().filter(|(_, _, closed)| closed.outcome() == Outcome::Completed);
+        let end = completed.map(|(sequence, _, _)| *sequence).or(self.superseded.as_ref().map(|(sequence, _)| *sequence));
+        let end = if request.reason == APPROVAL { self.answered.or(end) } else { end };
+        end.is_some_and(|end| request.sequence < end) && request.urgency == Urgency::Page
     }
 }
 
@@ -348,5 +367,7 @@ fn request(sequence: u64, at: Timestamp, fact: &v1::NotificationRequested) -> Re
         reason: fact.reason.clone(),
         summary: fact.summary.clone(),
         runbook: fact.runbook.clone(),
+        receivers: fact.receivers.clone(),
+        audience_too: fact.audience_too,
     }
 }

@@ -19,8 +19,14 @@ use crate::decision::Engine;
 use crate::occurrences::{Disposition, Known};
 
 /// Facts after which an incident's pending deadlines are never others than before: no need to look.
-const QUIET: [&str; 5] =
-    ["bad_pods_scaled_down", "previous_version_deployed", "pods_ready", "smoke_test_finished", "status_updated"];
+const QUIET: [&str; 6] = [
+    "notifications_routed",
+    "bad_pods_scaled_down",
+    "previous_version_deployed",
+    "pods_ready",
+    "smoke_test_finished",
+    "status_updated",
+];
 
 /// Handles all incident facts: sets timers, counts ends, ends occurrences that others saw end.
 pub struct Schedule {
@@ -43,9 +49,9 @@ impl Schedule {
     /// Whether an alert that joined can bring a deadline back: a page that nobody needed to acknowledge any more needs somebody again. Not in
     /// an incident of which only deadlines from before its end are known to be set: alerts join it by the thousand.
     fn may_return(&self, incident: IncidentId) -> bool {
+        let of_its_end = [DeadlineKind::Notify, DeadlineKind::Acknowledge, DeadlineKind::Escalate];
         let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
-        set.get(&incident)
-            .is_none_or(|kinds| kinds.contains_key(&DeadlineKind::Notify) || kinds.contains_key(&DeadlineKind::Acknowledge))
+        set.get(&incident).is_none_or(|kinds| of_its_end.iter().any(|kind| kinds.contains_key(kind)))
     }
 
     fn note(&self, incident: IncidentId, kind: DeadlineKind, at: Timestamp) {

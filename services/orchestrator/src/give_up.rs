@@ -30,13 +30,14 @@ pub(crate) async fn give_up(
 impl Engine {
     /// The workload's newest incident; one whose log is damaged is given up first.
     pub(crate) async fn latest(&self, workload: &WorkloadRef) -> Result<Option<(IncidentSubject, Loaded)>, HandleError> {
-        match self.incidents.latest(workload).await {
-            Err(LoadError::Damaged { incident, reason, .. }) => {
-                give_up(&self.incidents, &incident, &reason, self.clock.now()).await?;
-                Ok(self.incidents.latest(workload).await?)
-            }
-            other => Ok(other?),
-        }
+        let error = match self.incidents.latest(workload).await {
+            Ok(latest) => return Ok(latest),
+            Err(error) => error,
+        };
+        let LoadError::Damaged { incident, .. } = &error else { return Err(error.into()) };
+        // All of it: people look for the fact that it names.
+        give_up(&self.incidents, incident, &error.to_string(), self.clock.now()).await?;
+        Ok(self.incidents.latest(workload).await?)
     }
 
     /// An incident; one whose log is damaged is given up first, and comes closed, as much of it as can be read.

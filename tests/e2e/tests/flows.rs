@@ -18,6 +18,8 @@ fn main() -> ExitCode {
         completed::a_history_that_somebody_deleted_comes_back,
         configured::a_bad_config_map_edit_is_put_right,
         configured::image_and_config_map_go_back_together,
+        policies::a_custom_resource_allows_the_rollback,
+        moved::a_tag_that_moved_comes_back_by_its_digest,
         halted::a_predecessor_that_never_proved_itself,
         halted::a_workload_that_did_not_opt_in,
         halted::a_workload_that_is_managed_elsewhere,

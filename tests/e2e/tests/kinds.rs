@@ -21,6 +21,8 @@ fn main() -> ExitCode {
         kinds::the_bad_version_of_a_stateful_set_put_back_on_purpose_wins,
         kinds::a_stateful_set_that_updates_on_delete_is_put_back,
         kinds::a_daemon_set_that_updates_on_delete_is_put_back,
+        configured::image_and_config_map_of_a_stateful_set_go_back_together,
+        moved::a_tag_of_a_stateful_set_that_moved_comes_back_by_its_digest,
         kinds::a_partition_is_respected,
         kinds::the_brakes_hold_for_every_kind,
     ];

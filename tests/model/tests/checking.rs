@@ -88,6 +88,13 @@ fn an_approval_and_whoever_answers_it() {
     holds(Scenario::asking(Depth::from_env()), &reached);
 }
 
+#[test]
+fn a_tag_that_moved_two_executors_and_a_person() {
+    let reached =
+        ["completed", "put back by its digest", "superseded", "a second attempt", "taken over", "two executors at work"];
+    holds(Scenario::moved(Depth::from_env()), &reached);
+}
+
 /// The one promise that a stopped process can break (runbooks/decisions/0009, "known, and left"); it breaks no other.
 #[test]
 fn an_executor_that_wakes_up_in_the_next_incident() {
@@ -117,6 +124,7 @@ fn mistakes() -> Vec<(Mutation, Scenario, Promise)> {
         (Mutation::HaltsAfterIntent, Scenario::deadlines(ci), Promise::TrueHalt),
         (Mutation::TrustsOldWorkload, Scenario::overlapping(ci), Promise::TrueSupersession),
         (Mutation::ActsUnapproved, Scenario::asking(ci), Promise::AskedFirst),
+        (Mutation::RemembersItsWrite, Scenario::moved(ci), Promise::TrueSupersession),
         (Mutation::TrustsOldRevision, Scenario::deciding(ci), Promise::TrueSupersession),
     ]
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 pub use kind::AppKind;
 
-use crate::real_cluster::image;
+use crate::real_cluster::REPOSITORY;
 use crate::wait;
 
 mod configuration;
@@ -52,6 +52,10 @@ pub struct AppOptions {
     pub secret: BTreeMap<String, String>,
     /// Whether the Service also selects the label `version`, which is the image's tag.
     pub pinned_service: bool,
+    /// The image's name without its tag.
+    pub repository: String,
+    /// `imagePullPolicy`.
+    pub pull_policy: &'static str,
 }
 
 impl Default for AppOptions {
@@ -69,6 +73,8 @@ impl Default for AppOptions {
             config: BTreeMap::new(),
             secret: BTreeMap::new(),
             pinned_service: false,
+            repository: REPOSITORY.to_owned(),
+            pull_policy: "IfNotPresent",
         }
     }
 }
@@ -123,6 +129,12 @@ impl App {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// The image with this tag, as its pods name it.
+    #[must_use]
+    pub fn image_of(&self, tag: &str) -> String {
+        format!("{}:{tag}", self.options.repository)
+    }
+
     /// The workload's manifest with this tag.
     #[must_use]
     pub fn manifest(&self, tag: &str) -> Value {
@@ -140,7 +152,7 @@ impl App {
             "spec": {
                 "terminationGracePeriodSeconds": self.options.grace,
                 "containers": [{
-                    "name": "web", "image": image(tag), "imagePullPolicy": "IfNotPresent", "env": env,
+                    "name": "web", "image": self.image_of(tag), "imagePullPolicy": self.options.pull_policy, "env": env,
                     "ports": [{"containerPort": 8080}],
                     "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1, "failureThreshold": 1}
                 }]
@@ -186,7 +198,7 @@ impl App {
 
     /// Rolls out another tag, as `kubectl set image` would (and, with a pinned Service, switches it once the pods are ready).
     pub async fn roll_out(&self, tag: &str) -> Result<()> {
-        let mut template = json!({"spec": {"containers": [{"name": "web", "image": image(tag)}]}});
+        let mut template = json!({"spec": {"containers": [{"name": "web", "image": self.image_of(tag)}]}});
         if self.options.pinned_service {
             template["metadata"] = json!({"labels": {"version": tag}});
         }
@@ -196,7 +208,7 @@ impl App {
     /// Rolls out another tag that becomes ready whenever it starts, after a version that has [`READY_BEFORE`] set.
     pub async fn roll_out_lasting(&self, tag: &str) -> Result<()> {
         let env = json!([{"name": READY_BEFORE, "value": YEAR_2100}]);
-        let container = json!({"name": "web", "image": image(tag), "env": env});
+        let container = json!({"name": "web", "image": self.image_of(tag), "env": env});
         self.patch(&json!({"spec": {"template": {"spec": {"containers": [container]}}}})).await
     }
 

@@ -19,6 +19,7 @@ pub mod prometheus;
 pub mod proxy;
 pub mod real_cluster;
 pub mod receivers;
+pub mod registry;
 pub mod services;
 pub mod sim;
 pub mod small_play;

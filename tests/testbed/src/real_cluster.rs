@@ -98,20 +98,31 @@ pub fn write_image(binary: &Path, reference: &str, tarball: &Path) -> Result<(),
     write().map_err(Error::io(format!("writing {}", tarball.display())))
 }
 
-/// The bytes of the image's archive; the same for the same program and reference.
-fn archive(program: &[u8], reference: &str) -> std::io::Result<Vec<u8>> {
+/// What a registry calls these bytes, "sha256:…".
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
+/// The one layer of an image, and its configuration as JSON; the same for the same program and reference.
+pub fn layer_and_config(program: &[u8], reference: &str) -> std::io::Result<(Vec<u8>, String)> {
     let (version, behaviour) = parse_image(reference);
     let layer = tar(&[("workload", 0o755, program)])?;
-    let digest = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
     let config = json!({
         "architecture": "amd64",
         "os": "linux",
         "config": { "Entrypoint": ["/workload"], "Env": [format!("VERSION={version}"), format!("BEHAVIOUR={behaviour}")], "ExposedPorts": { "8080/tcp": {} } },
-        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", digest(&layer))] },
+        "rootfs": { "type": "layers", "diff_ids": [sha256(&layer)] },
         "history": [{ "created_by": "lastgood testbed" }],
     })
     .to_string();
-    let config_name = format!("{}.json", digest(config.as_bytes()));
+    Ok((layer, config))
+}
+
+/// The bytes of the image's archive; the same for the same program and reference.
+fn archive(program: &[u8], reference: &str) -> std::io::Result<Vec<u8>> {
+    let (layer, config) = layer_and_config(program, reference)?;
+    let config_name = format!("{}.json", hex::encode(Sha256::digest(config.as_bytes())));
     let manifest = json!([{ "Config": config_name, "RepoTags": [reference], "Layers": ["layer.tar"] }]).to_string();
     tar(&[("layer.tar", 0o644, &layer), (&config_name, 0o644, config.as_bytes()), ("manifest.json", 0o644, manifest.as_bytes())])
 }

@@ -261,8 +261,8 @@ async fn proved(context: &jetstream::Context, cluster: &str, workload: usize) ->
     let stood = Some(contracts::time::duration_to_proto(std::time::Duration::from_hours(1)));
     let facts: [LedgerFact; 3] = [
         v1::VersionObserved { version: Some(version), template_json, ..v1::VersionObserved::default() }.into(),
-        v1::VersionAvailable { template_hash: template_hash.clone(), replicas: 1, restarts: 0 }.into(),
-        v1::VersionSoaked { template_hash, stood, replicas: 1, restarts: 0 }.into(),
+        v1::VersionAvailable { template_hash: template_hash.clone(), replicas: 1, restarts: 0, images: Vec::new() }.into(),
+        v1::VersionSoaked { template_hash, stood, replicas: 1, restarts: 0, images: Vec::new() }.into(),
     ];
     let mut expected = 0;
     for fact in facts {

@@ -35,7 +35,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let store = LedgerStore::new(context.bus().await?);
     let versions = record::versions(&context.ledger(&store, &workload).await?, context.configured_soak());
     let (from, to) = (resolve(&versions, &args.from)?, resolve(&versions, &args.to)?);
-    let changes = changes(&template(from)?, &template(to)?);
+    let mut changes = changes(&template(from)?, &template(to)?);
+    changes.extend(digests(from, to));
     let configuration = configuration::diff::diff(&contents(from), &contents(to));
     let json = json!({
         "workload": workload::json(&workload),
@@ -48,6 +49,18 @@ pub async fn run(context: &Context, args: &Args) -> Result<Answer, Failure> {
     let mut lines = text(from, to, &changes, context.look);
     lines.extend(configuration.iter().map(|line| context.look.toned(Tone::Open, line)));
     Ok(Answer::done(&lines, json))
+}
+
+/// The images that both are known to have run, where they differ: also of one name, whose tag was moved.
+fn digests(from: &Version, to: &Version) -> Vec<Change> {
+    let ran = |version: &Version, container: &str| {
+        let image = version.images.iter().find(|image| image.container == container && !image.digest.is_empty())?;
+        Some(image.digest.clone())
+    };
+    let both = from.images.iter().filter_map(|image| Some((image, ran(from, &image.container)?, ran(to, &image.container)?)));
+    both.filter(|(_, was, is)| was != is)
+        .map(|(image, was, is)| Change { path: format!("containers[{}].digest", image.container), from: Some(was), to: Some(is) })
+        .collect()
 }
 
 /// What it ran with, by fingerprint: the content is in the cluster.
@@ -128,6 +141,18 @@ mod tests {
             json!({"change": "removed", "path": "containers[web].env[A].value", "from": "x", "to": null})
         );
         assert_eq!(text(&from, &from, &[], Look::new(false))[2], "nothing differs in the pod template");
+    }
+
+    #[test]
+    fn images_of_one_name_may_differ() {
+        let ran = |digest: &str| {
+            let mut version = version("aaaa", "web:v1");
+            version.images[0].digest = digest.into();
+            version
+        };
+        let told: Vec<_> = digests(&ran("sha256:a"), &ran("sha256:b")).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["~ containers[web].digest: sha256:a → sha256:b"]);
+        assert!(digests(&ran("sha256:a"), &ran("")).is_empty(), "what one of them ran is not known");
     }
 
     #[test]

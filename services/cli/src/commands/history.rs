@@ -104,6 +104,9 @@ fn evidence(version: &Version, now: Timestamp) -> Vec<(Tone, String)> {
         let pods = format!("{}, {}", counted(soaked.replicas, "replica"), counted(soaked.restarts, "restart"));
         lines.push((Tone::Quiet, format!("stood {stood} at the longest with {pods}, seen {at}")));
     }
+    for image in known.version.images.iter().filter(|image| !image.digest.is_empty()) {
+        lines.push((Tone::Quiet, format!("{} ran {}", image.container, image.digest)));
+    }
     if let Some(since) = known.clean_since.filter(|_| version.current) {
         let pods = counted(known.clean_replicas, "replica");
         lines.push((Tone::Quiet, format!("soaking since {} with {pods}", when(since, now))));
@@ -175,6 +178,7 @@ mod tests {
         good.known.soaked = Some(Soaked { stood: Duration::from_mins(90), replicas: 3, restarts: 0, at: at("10:31:00") });
         good.known.marked = Some(Marked { good: true, who: "ann".into(), reason: "checked by hand".into(), at: at("12:00:00") });
         good.known.template_json = b"{}".to_vec();
+        good.known.version.images[0].digest = "sha256:abc".into();
         let lines = text(&workload(), &[newest, bad, good].map(judged), SOAK, at("13:00:00"), Look::new(false));
         assert_eq!(
             lines,
@@ -193,6 +197,7 @@ mod tests {
                 "     ann said so at 2026-11-25T12:00:00Z: checked by hand",
                 "     first seen fully available at 2026-11-25 09:01:00Z (3h 59m ago)",
                 "     stood 1h 30m at the longest with 3 replicas, 0 restarts, seen 2026-11-25 10:31:00Z",
+                "     web ran sha256:abc",
             ]
         );
     }

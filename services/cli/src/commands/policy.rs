@@ -68,6 +68,7 @@ fn one(document: &Document, look: Look) -> Vec<String> {
     let governs = document.governs.map(|count| format!("; governs {count} workloads")).unwrap_or_default();
     let mut lines = vec![format!("{}: {}{governs}", look.toned(Tone::Title, &named), look.toned(tone, word))];
     lines.extend(document.problems.iter().map(|problem| format!("  {}", look.toned(Tone::Bad, problem))));
+    lines.extend(document.telling.iter().map(|telling| format!("  {}", look.toned(Tone::Plain, telling))));
     for workload in &document.workloads {
         let changes = if workload.mode_now == workload.mode {
             workload.mode.clone()

@@ -153,8 +153,8 @@ pub(crate) fn observed(hash: &str, image: &str) -> LedgerFact {
 pub(crate) fn soaked(hash: &str, length: Duration) -> [LedgerFact; 2] {
     let stood = Some(time::duration_to_proto(length));
     [
-        v1::VersionAvailable { template_hash: hash.into(), replicas: 3, restarts: 0 }.into(),
-        v1::VersionSoaked { template_hash: hash.into(), stood, replicas: 3, restarts: 0 }.into(),
+        v1::VersionAvailable { template_hash: hash.into(), replicas: 3, restarts: 0, images: Vec::new() }.into(),
+        v1::VersionSoaked { template_hash: hash.into(), stood, replicas: 3, restarts: 0, images: Vec::new() }.into(),
     ]
 }
 

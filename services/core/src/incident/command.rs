@@ -14,6 +14,8 @@ use super::state::Phase;
 pub enum Command {
     /// n2, n3. The caller has made sure, by the log's expectation, that no other incident of the workload is open.
     Open(v1::AnomalyDetected),
+    /// What the workload's policy says of who is told, before anybody is.
+    Route(v1::NotificationsRouted),
     /// n6.
     IdentifyCurrent(v1::CurrentVersionIdentified),
     /// n8 yes.
@@ -39,6 +41,8 @@ pub enum Command {
     ReportBadPodsDown(v1::BadPodsScaledDown),
     /// n12 seen.
     ReportDeployed(v1::PreviousVersionDeployed),
+    /// The version is back, and its pods run other images than it did.
+    ReportImageMoved(v1::ImageMoved),
     /// n13, n14 seen.
     ReportPodsReady(v1::PodsReady),
     /// n15 seen.
@@ -109,6 +113,7 @@ impl Command {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Open(_) => "open",
+            Self::Route(_) => "route notifications",
             Self::IdentifyCurrent(_) => "identify current version",
             Self::FindPrevious(_) => "find previous version",
             Self::MissPrevious(_) => "miss previous version",
@@ -118,6 +123,7 @@ impl Command {
             Self::StartAttempt(_) => "start attempt",
             Self::ReportBadPodsDown(_) => "report bad pods down",
             Self::ReportDeployed(_) => "report previous version deployed",
+            Self::ReportImageMoved(_) => "report that an image has moved",
             Self::ReportPodsReady(_) => "report pods ready",
             Self::ReportTrafficShifted(_) => "report traffic shifted",
             Self::Fail(_) => "fail",

@@ -8,6 +8,7 @@ use contracts::DeadlineKind;
 use contracts::v1::{Audience, Outcome, Urgency};
 use jiff::{SignedDuration, Timestamp};
 
+use super::routing::{escalates, next_call};
 use super::state::{Incident, Notice, Phase};
 use super::waiting::{APPROVAL, approvable_until, not_after};
 
@@ -84,7 +85,10 @@ fn telling(state: &Incident) -> Vec<(DeadlineKind, Timestamp)> {
         pending.push((DeadlineKind::Notify, after(at, state.allowed(|d| d.notify.as_ref(), NOTIFY))));
     }
     if let Some(at) = awaits_acknowledgement(state) {
-        pending.push((DeadlineKind::Acknowledge, after(at, state.allowed(|d| d.acknowledge.as_ref(), ACKNOWLEDGE))));
+        pending.push(match next_call(state, at) {
+            Some(call) => (DeadlineKind::Escalate, call),
+            None => (DeadlineKind::Acknowledge, after(at, state.allowed(|d| d.acknowledge.as_ref(), ACKNOWLEDGE))),
+        });
     }
     if pending.is_empty() {
         // All is told, and it is not closed: whoever recorded that, with an older binary, did not know that it had ended.
@@ -94,13 +98,15 @@ fn telling(state: &Incident) -> Vec<(DeadlineKind, Timestamp)> {
     pending
 }
 
-/// Since when a page to the on-call waits for somebody to acknowledge it; `None` where none does (any more).
+/// Since when a page to the on-call waits for somebody to acknowledge it; `None` where none does (any more), or nobody is left to call.
 pub(super) fn awaits_acknowledgement(state: &Incident) -> Option<Timestamp> {
     let nothing_changed_and_over = state.ending() == Some(Outcome::Halted) && state.trigger_resolved();
-    if state.acknowledged.is_some() || nothing_changed_and_over || paged(state, Audience::TeamLead).is_some() {
+    if state.acknowledged.is_some() || nothing_changed_and_over {
         return None;
     }
-    paged(state, Audience::OnCall)
+    let page = paged(state, Audience::OnCall)?;
+    let all_called = if escalates(state) { next_call(state, page).is_none() } else { paged(state, Audience::TeamLead).is_some() };
+    (!all_called).then_some(page)
 }
 
 fn paged(state: &Incident, audience: Audience) -> Option<Timestamp> {

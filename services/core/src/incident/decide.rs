@@ -9,11 +9,15 @@ use contracts::v1::{self, Action};
 use contracts::{DeadlineKind, Fact, FailureReason, HaltReason};
 use jiff::Timestamp;
 
+use super::attempt::{image_moved, report, start};
 use super::command::{Command, Refusal};
 use super::deadlines::pending_deadlines;
 use super::follow::{self, halted};
+use super::routing;
 use super::state::{Incident, Phase};
-use super::waiting::{approve, ends_wait, not_after, on_freeze, on_silence, would_do};
+use super::waiting::{approve, ends_wait, on_freeze, on_silence, would_do};
+use crate::image::by_digests;
+use crate::template::hash;
 
 /// The facts that a command makes of this state, all of which belong into one atomic append.
 pub fn decide(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fact>, Refusal> {
@@ -40,6 +44,11 @@ fn direct(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fac
         }
         _ if phase == Phase::Absent => illegal(),
         Command::Escalate { reason, detail } => follow::escalation(state, *reason, detail).map_or(Err(Refusal::AlreadySo), one),
+        Command::Route(fact) => match phase {
+            _ if state.routed.is_some() => Err(Refusal::AlreadySo),
+            Phase::Detected | Phase::Identified | Phase::TargetFound => one(fact.clone()),
+            _ => illegal(),
+        },
         Command::IdentifyCurrent(_) | Command::FindPrevious(_) | Command::MissPrevious(_) => prepare(state, command),
         Command::Plan(plan) => plan_it(state, plan, None, command.name()),
         Command::PlanToApprove(plan, request) => plan_it(state, plan, Some(request), command.name()),
@@ -49,6 +58,7 @@ fn direct(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fac
         | Command::ReportDeployed(_)
         | Command::ReportPodsReady(_)
         | Command::ReportTrafficShifted(_) => report(state, command),
+        Command::ReportImageMoved(fact) => image_moved(state, fact, command.name()),
         Command::Fail(fact) => match phase {
             Phase::Acting => one(fact.clone()),
             _ if state.failed.is_some() => Err(Refusal::AlreadySo),
@@ -76,7 +86,7 @@ fn direct(state: &Incident, command: &Command, now: Timestamp) -> Result<Vec<Fac
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it ends the arms of `decide`, which can refuse")]
-fn one(fact: impl Into<Fact>) -> Result<Vec<Fact>, Refusal> {
+pub(super) fn one(fact: impl Into<Fact>) -> Result<Vec<Fact>, Refusal> {
     Ok(vec![fact.into()])
 }
 
@@ -118,6 +128,9 @@ fn plan_it(
         (Some(from), Some(to)) if from.template_hash == to.template_hash => {
             return invalid("plan.to", "is the version that runs already");
         }
+        (Some(from), Some(to)) if names_what_runs(plan, from, to) => {
+            return invalid("plan.to", "is, by its images' digests, the version that runs already");
+        }
         (Some(_), Some(_)) if plan.not_after.is_none() => return invalid("plan.not_after", "is missing"),
         (Some(_), Some(_)) => {}
         (None, _) => return invalid("plan.from", "is missing"),
@@ -132,6 +145,12 @@ fn plan_it(
     facts.extend(grace.map(|grace| Fact::from(v1::GraceBegun { grace: Some(grace) })));
     facts.push(v1::RollbackPlanned { plan: Some(plan.clone()) }.into());
     Ok(facts)
+}
+
+/// Whether the version, should its tags have moved, would be restored as the very one that is to be replaced.
+fn names_what_runs(plan: &v1::Plan, from: &v1::Version, to: &v1::Version) -> bool {
+    let template = serde_json::from_slice(&plan.template_json).ok();
+    template.and_then(|template| by_digests(&template, &to.images)).is_some_and(|named| hash(&named) == from.template_hash)
 }
 
 fn halt(state: &Incident, reason: HaltReason, detail: &str, would_do: &str, command: &'static str) -> Result<Vec<Fact>, Refusal> {
@@ -150,60 +169,6 @@ fn halt(state: &Incident, reason: HaltReason, detail: &str, would_do: &str, comm
         _ => return Err(Refusal::Illegal { command, phase }),
     }
     one(v1::RollbackHalted { reason: reason.code().to_owned(), detail: detail.to_owned(), would_do: would_do.to_owned() })
-}
-
-fn start(state: &Incident, intent: &v1::RollbackStarted, now: Timestamp) -> Result<Vec<Fact>, Refusal> {
-    let phase = state.phase();
-    // Once something was seen to move, the write was made; another would be the second, over whatever somebody did since.
-    if !matches!(phase, Phase::Planned | Phase::Acting) || state.progress.any() {
-        return Err(Refusal::Illegal { command: "start attempt", phase });
-    }
-    let Some((_, plan)) = &state.plan else { return Err(Refusal::Illegal { command: "start attempt", phase }) };
-    if state.attempts.last().is_some_and(|last| last.intent == *intent) {
-        return Err(Refusal::AlreadySo);
-    }
-    if intent.attempt != state.attempt() + 1 {
-        return Err(Refusal::WrongAttempt { given: intent.attempt, expected: state.attempt() + 1 });
-    }
-    let not_after = not_after(state).unwrap_or(now);
-    if phase == Phase::Planned && now > not_after {
-        return Err(Refusal::PlanExpired { not_after });
-    }
-    if intent.workload_uid != plan.workload_uid {
-        return Err(Refusal::Invalid { field: "workload_uid", reason: "is not the planned workload's; it was recreated".into() });
-    }
-    if plan.from.as_ref().is_some_and(|from| from.template_hash != intent.template_hash) {
-        return Err(Refusal::Invalid {
-            field: "template_hash",
-            reason: "is not the planned one; somebody changed the template".into(),
-        });
-    }
-    one(intent.clone())
-}
-
-fn report(state: &Incident, command: &Command) -> Result<Vec<Fact>, Refusal> {
-    let phase = state.phase();
-    let progress = &state.progress;
-    let (given, known, fact): (u32, bool, Fact) = match command {
-        Command::ReportBadPodsDown(f) => (f.attempt, progress.bad_pods_down.is_some(), (*f).into()),
-        Command::ReportDeployed(f) => (f.attempt, progress.deployed.is_some(), f.clone().into()),
-        Command::ReportPodsReady(f) => (f.attempt, progress.pods_ready.is_some(), (*f).into()),
-        Command::ReportTrafficShifted(f) => (f.attempt, progress.traffic_shifted.is_some(), f.clone().into()),
-        _ => return Err(Refusal::Illegal { command: command.name(), phase }),
-    };
-    if known {
-        return Err(Refusal::AlreadySo);
-    }
-    if !matches!(phase, Phase::Acting | Phase::Verifying | Phase::Mitigated) {
-        return Err(Refusal::Illegal { command: command.name(), phase });
-    }
-    if given != state.attempt() {
-        return Err(Refusal::WrongAttempt { given, expected: state.attempt() });
-    }
-    if matches!(command, Command::ReportTrafficShifted(_)) && (progress.deployed.is_none() || progress.pods_ready.is_none()) {
-        return Err(Refusal::Illegal { command: command.name(), phase });
-    }
-    Ok(vec![fact])
 }
 
 fn verify(state: &Incident, command: &Command) -> Result<Vec<Fact>, Refusal> {
@@ -297,6 +262,7 @@ fn pass_deadline(state: &Incident, kind: DeadlineKind, now: Timestamp, frozen: O
         DeadlineKind::Verify => facts.push(
             v1::VerificationFailed { reason: FailureReason::VerifierSilent.code().to_owned(), failed_checks: Vec::new() }.into(),
         ),
+        DeadlineKind::Escalate => facts.extend(routing::due(state, now).into_iter().map(Fact::from)),
         DeadlineKind::Announce
         | DeadlineKind::Grace
         | DeadlineKind::Resolve

@@ -7,7 +7,8 @@ use contracts::{DeadlineKind, Fact};
 use jiff::Timestamp;
 
 use super::follow::COMPLETED;
-use super::state::{Approval, Attempt, Closed, Incident, Notice, Opened, Phase, Recorded};
+use super::moved::by_digest;
+use super::state::{Approval, Attempt, Closed, Incident, Notice, Opened, Phase, Progress, Recorded};
 
 /// The state after one more fact.
 #[must_use]
@@ -20,6 +21,9 @@ pub fn evolve(mut state: Incident, recorded: &Recorded) -> Incident {
 pub(super) fn apply(state: &mut Incident, at: Timestamp, fact: &Fact) {
     match fact {
         Fact::AnomalyDetected(f) => open(state, at, f),
+        Fact::NotificationsRouted(f) => {
+            state.routed.get_or_insert_with(|| f.clone());
+        }
         Fact::CurrentVersionIdentified(f) => state.current = Some(f.clone()),
         Fact::PreviousVersionFound(f) => state.target = Some(f.clone()),
         Fact::PreviousVersionMissing(f) => state.missing = Some(f.clone()),
@@ -43,6 +47,7 @@ pub(super) fn apply(state: &mut Incident, at: Timestamp, fact: &Fact) {
         }
         Fact::BadPodsScaledDown(_) => set_once(&mut state.progress.bad_pods_down, at),
         Fact::PreviousVersionDeployed(_) => set_once(&mut state.progress.deployed, at),
+        Fact::ImageMoved(f) => go_by_digest(state, f),
         Fact::PodsReady(_) => set_once(&mut state.progress.pods_ready, at),
         Fact::TrafficShifted(_) => set_once(&mut state.progress.traffic_shifted, at),
         Fact::RollbackFailed(f) => state.failed = Some(f.clone()),
@@ -96,6 +101,18 @@ fn open(state: &mut Incident, at: Timestamp, fact: &v1::AnomalyDetected) {
     }
 }
 
+fn go_by_digest(state: &mut Incident, fact: &v1::ImageMoved) {
+    if state.moved.is_none() {
+        if let Some((_, plan)) = &mut state.plan
+            && let Some(named) = by_digest(plan, fact)
+        {
+            *plan = named;
+        }
+        state.moved = Some(fact.clone());
+        state.progress = Progress::default();
+    }
+}
+
 fn person(state: &mut Incident, at: Timestamp, fact: &v1::PersonActed) {
     let waits = state.phase() == Phase::AwaitingApproval;
     match (fact.action(), &mut state.approval) {
@@ -122,7 +139,8 @@ fn pass(state: &mut Incident, at: Timestamp, deadline: Option<DeadlineKind>) {
         (Some(DeadlineKind::Grace), _) => set_once(&mut state.grace_over, at),
         _ => {}
     }
-    state.deadlines_passed.extend(deadline);
+    // That one comes back for each step; which of them were called, the notifications tell.
+    state.deadlines_passed.extend(deadline.filter(|deadline| *deadline != DeadlineKind::Escalate));
 }
 
 fn ask(state: &mut Incident, at: Timestamp, fact: &v1::NotificationRequested) {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::deadlines::{after, awaits_acknowledgement};
 use super::evolve::apply;
+use super::routing::{route, with_at_once};
 use super::state::{Incident, Phase};
 use super::waiting::{APPROVAL, approval_asked, resolved_meanwhile};
 
@@ -18,10 +19,12 @@ pub(super) const COMPLETED: &str = "completed";
 /// The facts, and everything that follows from them.
 pub(super) fn complete(state: &Incident, mut facts: Vec<Fact>, now: Timestamp) -> Vec<Fact> {
     let mut after_them = state.clone();
-    for fact in &facts {
+    for fact in &mut facts {
+        route(&after_them, fact);
         apply(&mut after_them, now, fact);
     }
-    while let Some(next) = implied(&after_them) {
+    while let Some(mut next) = implied(&after_them) {
+        route(&after_them, &mut next);
         apply(&mut after_them, now, &next);
         facts.push(next);
     }
@@ -63,7 +66,7 @@ fn unasked(state: &Incident, outcome: Outcome) -> Option<v1::NotificationRequest
         let summary = "Nobody acknowledged the page to the on-call engineer".to_owned();
         request(Audience::TeamLead, Urgency::Page, FailureReason::Unacknowledged.code(), summary, "unacknowledged")
     });
-    ending_notices(state, outcome)
+    with_at_once(state, ending_notices(state, outcome))
         .into_iter()
         .chain(escalation)
         .find(|wanted| state.notice(wanted.audience(), &wanted.reason).is_none())
@@ -162,6 +165,7 @@ pub(super) fn request(
         reason: reason.to_owned(),
         summary,
         runbook: runbook.to_owned(),
+        ..v1::NotificationRequested::default()
     }
 }
 

@@ -5,11 +5,14 @@
 //! No path ends without a notification asked for, and every open incident has a deadline that moves it on.
 //! Must not: look anything up; the caller passes all of it in.
 
+mod attempt;
 mod command;
 mod deadlines;
 mod decide;
 mod evolve;
 mod follow;
+mod moved;
+mod routing;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -19,5 +22,6 @@ pub use command::{Command, Refusal};
 pub use deadlines::{acting_until, pending_deadlines, verifying_until};
 pub use decide::decide;
 pub use evolve::evolve;
+pub use moved::by_digest;
 pub use state::{Approval, Attempt, BY_COMMAND, Closed, Incident, Notice, Opened, Phase, Progress, Recorded};
 pub use waiting::{APPROVAL, approvable_until, ends_wait, not_after};

@@ -147,6 +147,8 @@ pub struct Closed {
 pub struct Incident {
     /// `None`: no opening fact, so nothing may be done.
     pub opened: Option<Opened>,
+    /// What the workload's policy says of who is told; `None` where it says nothing.
+    pub routed: Option<v1::NotificationsRouted>,
     /// n6.
     pub current: Option<v1::CurrentVersionIdentified>,
     /// n8 yes.
@@ -163,6 +165,8 @@ pub struct Incident {
     pub halted: Option<v1::RollbackHalted>,
     /// The intents, oldest first.
     pub attempts: Vec<Attempt>,
+    /// A tag that leads elsewhere than it did: from then on `plan` names its images by digest, and `progress` counts anew.
+    pub moved: Option<v1::ImageMoved>,
     /// n11 to n15.
     pub progress: Progress,
     /// n16.

@@ -1,7 +1,7 @@
 //! From facts to what is known.
 //!
 //! Guarantees: total; a fact about a version that was never observed changes nothing; recording the current version again, with more known
-//! of it, keeps its proof; a version's soak ends with its time as the current one. Must not: judge.
+//! of it, keeps its proof; the images of a version are those that proved themselves; a version's soak ends with its time as the current one. Must not: judge.
 
 use contracts::v1::{self, Standing};
 use contracts::{LedgerFact, time};
@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::Ledger;
 use super::known::{Known, Marked, Soaked, Trouble};
 use crate::configuration::id_of;
+use crate::image;
 
 /// How many troubles are kept of a version.
 const TROUBLES: usize = 10;
@@ -50,6 +51,9 @@ fn learn(known: &mut Known, at: Timestamp, fact: &LedgerFact) {
             known.clean_since = Some(at);
             known.clean_restarts = f.restarts;
             known.clean_replicas = f.replicas;
+            if known.soaked.is_none() {
+                image::learn(&mut known.version.images, &f.images);
+            }
         }
         LedgerFact::VersionUnavailable(_) => known.clean_since = None,
         LedgerFact::VersionTroubled(f) => {
@@ -86,6 +90,8 @@ fn soak(known: &mut Known, at: Timestamp, fact: &v1::VersionSoaked) {
     let stood = time::duration_from_proto(fact.stood.as_ref()).unwrap_or_default();
     if known.soaked.is_none_or(|before| before.stood <= stood) {
         known.soaked = Some(Soaked { stood, replicas: fact.replicas, restarts: fact.restarts, at });
+        // What has proved itself, whatever its tags led to before.
+        image::learn(&mut known.version.images, &fact.images);
     }
 }
 
@@ -111,6 +117,7 @@ fn observe(ledger: &mut Ledger, sequence: u64, at: Timestamp, observed: &v1::Ver
     let before = ledger.versions.get(&id).cloned().unwrap_or_default();
     let mut version = version.clone();
     version.fully_available_at = before.version.fully_available_at;
+    image::learn(&mut version.images, &before.version.images);
     version.in_place = if again { before.version.in_place } else { version.in_place };
     version.first_seen = before.version.first_seen.or(version.first_seen).or_else(|| Some(time::to_proto(at)));
     let kept = |new: &Vec<u8>, old: &Vec<u8>| if new.is_empty() { old.clone() } else { new.clone() };

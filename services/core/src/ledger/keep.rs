@@ -90,6 +90,8 @@ fn one(known: &Known, current_since: Option<Timestamp>) -> v1::VersionKept {
         stood: Some(time::duration_to_proto(soaked.stood)),
         replicas: soaked.replicas,
         restarts: soaked.restarts,
+        // They are the version's own by now.
+        images: Vec::new(),
     });
     let told = |trouble: &Trouble| v1::TroubleKept {
         at: Some(time::to_proto(trouble.at)),

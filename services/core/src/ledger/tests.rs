@@ -17,7 +17,7 @@ fn observed(hash: &str) -> LedgerFact {
 }
 
 fn available(hash: &str) -> LedgerFact {
-    v1::VersionAvailable { template_hash: hash.into(), replicas: 1, restarts: 0 }.into()
+    v1::VersionAvailable { template_hash: hash.into(), replicas: 1, restarts: 0, images: Vec::new() }.into()
 }
 
 fn unavailable(hash: &str) -> LedgerFact {
@@ -26,7 +26,7 @@ fn unavailable(hash: &str) -> LedgerFact {
 
 fn soaked(hash: &str, minutes: u64) -> LedgerFact {
     let stood = Some(time::duration_to_proto(Duration::from_mins(minutes)));
-    v1::VersionSoaked { template_hash: hash.into(), stood, replicas: 3, restarts: 0 }.into()
+    v1::VersionSoaked { template_hash: hash.into(), stood, replicas: 3, restarts: 0, images: Vec::new() }.into()
 }
 
 fn troubled(hash: &str, detail: &str) -> LedgerFact {

@@ -27,6 +27,7 @@ mod read;
 mod says;
 mod select;
 mod shape;
+mod telling;
 
 pub use combine::{ALLOW_UNKNOWN, APPROVE_WITHIN, GRACE, MODE, SMOKE_TESTS, combine, governing};
 pub use effective::{ApprovalTimeout, Budgets, Deadlines, Effective, MassFailure, Mode, RestoreConfigMaps, Route, Step};

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use contracts::{FailureReason, HaltReason};
 
+use crate::incident::APPROVAL;
+
 use super::checks;
 use super::document::{self, Length, ModeWord, OnTimeout, RestoreConfigMapsWord, RestoreSecretsWord, Spec};
 use super::effective::{ApprovalTimeout, Budgets, Deadlines, RestoreConfigMaps, Route, Step};
@@ -14,6 +16,9 @@ use super::freeze::{self, Freeze};
 use super::matchers::{self, AlertSet};
 use super::problem::{At, Problem, quoted};
 use super::read::{Id, Limits};
+
+/// How long after the page somebody may still be called at most.
+const LAST_CALL: Duration = Duration::from_hours(24);
 
 /// What one policy says; `None` is nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -172,7 +177,11 @@ fn deadlines(spec: &Spec, mut at: At<'_>) -> Deadlines {
 
 fn routes(spec: &Spec, mut at: At<'_>) -> Option<Vec<Route>> {
     let given = spec.notify.as_ref()?.routes.as_ref()?;
-    let known = |code: &String| code == "completed" || HaltReason::parse(code).is_some() || FailureReason::parse(code).is_some();
+    let known = |code: &String| {
+        ["completed", APPROVAL].contains(&code.as_str())
+            || HaltReason::parse(code).is_some()
+            || FailureReason::parse(code).is_some()
+    };
     let each = given.iter().enumerate().map(|(index, route)| {
         let mut at = at.field("routes");
         let mut at = at.index(index);
@@ -204,6 +213,11 @@ fn escalation(spec: &Spec, mut at: At<'_>) -> Option<Vec<Step>> {
             at.field("after").refuse("is earlier than the step before; sort the steps");
         }
         before = after;
+        if after > LAST_CALL {
+            at.field("after").refuse(
+                "is longer than a day; an incident stays open, and takes up all that comes after it, until its last call",
+            );
+        }
         let receivers = step.receivers.clone().unwrap_or_default();
         if step.audience.is_none() && receivers.is_empty() {
             at.refuse("calls nobody; name an audience or receivers");

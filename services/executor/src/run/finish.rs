@@ -92,8 +92,16 @@ impl Executor {
             // From the first selector it takes two steps.
             self.switch_one(case, switch, true, true).await?;
         }
-        let view = self.list(case.kind, namespace, live, &plan).await?;
+        let view = self.list(case, namespace, live).await?;
         for set in view.carriers.iter().filter(|set| set.which == Which::Bad) {
+            if case.incident.moved.as_ref().is_some_and(|moved| moved.template_hash == set.template_hash) {
+                cleaned.push(format!(
+                    "{} {} is kept for the history: the good version, by its tags",
+                    case.kind.carrier().name(),
+                    set.name
+                ));
+                continue;
+            }
             if case.kind.carrier() != Kind::ReplicaSet {
                 cleaned.push(format!("ControllerRevision {} is kept for the history", set.name));
                 continue;
@@ -129,13 +137,14 @@ impl Executor {
         }
     }
 
-    async fn list(&self, kind: Kind, namespace: &str, live: Value, plan: &contracts::v1::Plan) -> Result<View, ApiError> {
+    async fn list(&self, case: &Case, namespace: &str, live: Value) -> Result<View, ApiError> {
+        let kind = case.kind;
         let selector = selector(&live).map_err(|message| ApiError::Refused { code: 0, message })?;
         let (carriers, pods) = tokio::try_join!(
             self.cluster.list(kind.carrier(), namespace, &selector),
             self.cluster.list(Kind::Pod, namespace, &selector)
         )?;
-        let versions = versions(plan, &Live::of(&live));
+        let versions = versions(&case.incident, &Live::of(&live));
         Ok(View::of(&Objects { kind, workload: Some(live), carriers, pods, ..Objects::default() }, &versions))
     }
 }

@@ -6,6 +6,7 @@
 mod configuration;
 mod finish;
 mod history;
+mod moved;
 mod observe;
 mod pods;
 mod switch;

@@ -11,7 +11,7 @@ use contracts::FailureReason;
 use contracts::v1::{BadPodsScaledDown, Plan, PodReport, PodsReady, PreviousVersionDeployed, RollbackFailed, TrafficShifted};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Selector;
-use lastgood_core::incident::{Command, Phase, acting_until};
+use lastgood_core::incident::{Command, Incident, Phase, acting_until};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -30,7 +30,15 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// How long a watch that begins at the deadline (after a crash, or an outage) has to show how things stand; short of the orchestrator's
 /// own word for an executor that is silent.
-const LAST_LOOK: Duration = Duration::from_secs(3);
+pub(super) const LAST_LOOK: Duration = Duration::from_secs(3);
+
+/// How the watching ended.
+pub(super) enum Watched {
+    /// There is nothing more to do now.
+    ToTheEnd,
+    /// The version has to be put back once more, by its images' digests.
+    Moved,
+}
 
 /// What the watching remembers.
 pub(super) struct Watching {
@@ -45,12 +53,12 @@ pub(super) struct Watching {
 }
 
 impl Executor {
-    pub(super) async fn observe(&self, case: &mut Case, written: Value, memory: Memory) -> Result<(), HandleError> {
+    pub(super) async fn observe(&self, case: &mut Case, written: Value, memory: Memory) -> Result<Watched, HandleError> {
         let plan = plan_of(case);
         let scope = scope(case.kind, &written, self.config.relist).map_err(HandleError::dead)?;
         let recorded = recorded(&plan);
         let mut watching = Watching {
-            versions: versions(&plan, &Live::of(&written)),
+            versions: versions(&case.incident, &Live::of(&written)),
             plan,
             left_alone: Vec::new(),
             deleted: BTreeSet::new(),
@@ -104,7 +112,7 @@ impl Executor {
         }
     }
 
-    async fn follow(&self, case: &mut Case, mirror: &mut Mirror, watching: &mut Watching) -> Result<(), HandleError> {
+    async fn follow(&self, case: &mut Case, mirror: &mut Mirror, watching: &mut Watching) -> Result<Watched, HandleError> {
         let until = acting_until(&case.incident).unwrap_or_else(|| self.clock.now());
         let blind_until = Instant::now() + LAST_LOOK;
         loop {
@@ -113,15 +121,22 @@ impl Executor {
             let mut last = None;
             if let Some(objects) = mirror.objects() {
                 let view = View::of(&objects, &watching.versions);
+                // Before anything is made of the view: what is watched was planned before another replica saw that an image had moved.
+                if superfluous(case, watching) {
+                    return Ok(Watched::Moved);
+                }
                 if self.overtaken(case, &view, watching).await? {
-                    return Ok(());
+                    return Ok(Watched::ToTheEnd);
+                }
+                if self.moved(case, &view, watching).await? {
+                    return Ok(Watched::Moved);
                 }
                 wait = wait.min(self.act(case, &view, watching).await?);
                 let names: Vec<String> = watching.left_alone.iter().map(|(name, _)| name.clone()).collect();
                 let progress = assess(&view, &watching.plan.service_switches, &names);
                 self.report(case, &view, &progress, watching).await?;
                 if case.incident.phase() != Phase::Acting || complete(case) {
-                    return Ok(());
+                    return Ok(Watched::ToTheEnd);
                 }
                 last = Some((view, progress));
             }
@@ -129,7 +144,8 @@ impl Executor {
                 // People need to know which pods serve now: nothing is said blindly while a first look may still come.
                 wait = blind_until.saturating_duration_since(Instant::now());
                 if last.is_some() || wait.is_zero() {
-                    return self.fail(case, last, watching).await;
+                    self.fail(case, last, watching).await?;
+                    return Ok(Watched::ToTheEnd);
                 }
             }
             tokio::select! {
@@ -234,6 +250,11 @@ impl Executor {
     }
 }
 
+/// Whether the write that is watched is to be replaced by another one.
+pub(super) fn superfluous(case: &Case, watching: &Watching) -> bool {
+    case.incident.moved.is_some() && watching.versions.moved.is_empty()
+}
+
 fn complete(case: &Case) -> bool {
     let progress = &case.incident.progress;
     progress.traffic_shifted.is_some() && progress.bad_pods_down.is_some()
@@ -248,7 +269,7 @@ fn counted(view: &View) -> String {
     )
 }
 
-fn scope(kind: Kind, workload: &Value, relist: Duration) -> Result<Scope, String> {
+pub(super) fn scope(kind: Kind, workload: &Value, relist: Duration) -> Result<Scope, String> {
     let (namespace, name) = place(workload);
     Ok(Scope { kind, namespace: namespace.to_owned(), name: name.to_owned(), selector: selector(workload)?, relist })
 }
@@ -260,12 +281,14 @@ pub(super) fn selector(workload: &Value) -> Result<String, String> {
     Ok(Selector::try_from(selector).map_err(|error| error.to_string())?.to_string())
 }
 
-pub(super) fn versions(plan: &Plan, live: &Live) -> Versions {
-    let from = plan.from.clone().unwrap_or_default();
+pub(super) fn versions(incident: &Incident, live: &Live) -> Versions {
+    let plan = incident.plan.as_ref().map(|(_, plan)| plan);
+    let from = plan.and_then(|plan| plan.from.clone()).unwrap_or_default();
     Versions {
         from: from.template_hash,
         from_carrier: from.replica_set,
-        to: plan.to.as_ref().map(|to| to.template_hash.clone()).unwrap_or_default(),
+        moved: incident.moved.as_ref().map(|moved| moved.template_hash.clone()).unwrap_or_default(),
+        to: plan.and_then(|plan| plan.to.as_ref()).map(|to| to.template_hash.clone()).unwrap_or_default(),
         yielded: live.stamped_template.clone(),
     }
 }

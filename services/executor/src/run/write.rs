@@ -9,10 +9,12 @@ use chassis::bus::{HandleError, Stored};
 use contracts::subjects::{self, streams};
 use contracts::v1::{Plan, RollbackFailed, RollbackStarted, Superseded, WorkloadRef};
 use contracts::{FailureReason, HaltReason, LedgerFact};
+use lastgood_core::configuration::id_of;
 use lastgood_core::incident::{Command, Phase, acting_until};
 use lastgood_core::template;
 use serde_json::Value;
 
+use super::observe::Watched;
 use super::{Case, Executor, hand_back};
 use crate::attempt::{Live, Step};
 use crate::cluster::ApiError;
@@ -72,7 +74,10 @@ impl Executor {
             match self.take_step(case, &mut memory, step, live, paused).await? {
                 Next::Again => {}
                 Next::End => return Ok(()),
-                Next::Watch(written) => return self.observe(case, written, memory).await,
+                Next::Watch(written) => match self.observe(case, written, memory).await? {
+                    Watched::ToTheEnd => return Ok(()),
+                    Watched::Moved => memory = Memory::default(),
+                },
             }
         }
         Ok(())
@@ -172,15 +177,14 @@ impl Executor {
                 other => return Ok(other),
             }
         }
-        let hash =
-            |version: &Option<contracts::v1::Version>| version.as_ref().map(|v| v.template_hash.clone()).unwrap_or_default();
         let intent = RollbackStarted {
             attempt,
             workload_uid: seen.uid,
             workload_generation: seen.generation,
-            template_hash: hash(&plan.from),
-            target_template_hash: hash(&plan.to),
-            version: plan.from.as_ref().map(|from| from.id.clone()).unwrap_or_default(),
+            template_hash: case.incident.replaces().unwrap_or_default().to_owned(),
+            target_template_hash: plan.to.as_ref().map(|to| to.template_hash.clone()).unwrap_or_default(),
+            // What is rolled back from stays the same when a write of ours is replaced.
+            version: plan.from.as_ref().map(id_of).unwrap_or_default().to_owned(),
         };
         self.tell(case, Command::StartAttempt(intent)).await?;
         Ok(Next::Again)
@@ -274,7 +278,13 @@ impl Executor {
 
     pub(super) async fn fail_unseen(&self, case: &mut Case, reason: FailureReason, detail: String) -> Result<(), HandleError> {
         let (attempt, reason) = (case.incident.attempt(), reason.code().to_owned());
-        self.tell(case, Command::Fail(RollbackFailed { attempt, reason, detail, ..RollbackFailed::default() })).await?;
+        let (detail, serving) = if case.incident.moved.is_some() {
+            let detail = format!("the version came back by its tags, which lead to other images than they did; {detail}");
+            (detail, self.serving_now(case).await)
+        } else {
+            (detail, Vec::new())
+        };
+        self.tell(case, Command::Fail(RollbackFailed { attempt, reason, detail, serving, ..RollbackFailed::default() })).await?;
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use chassis::clock::Clock;
 use contracts::v1::Audience;
 
-use crate::config::Notifier;
+use crate::config::{Notifier, Receiver};
 use crate::story::{Request, Story};
 use crate::templates::ChatMessage;
 use crate::templates::alarm::Alarm;
@@ -28,16 +28,27 @@ pub struct Notice<'a> {
     pub story: &'a Story,
     /// What is asked.
     pub request: &'a Request,
-    /// The channel that should have carried it and could not.
+    /// The named receiver that it is for; `None` on the usual way.
+    pub receiver: Option<&'a str>,
+    /// The channels or receivers that should have carried it and could not.
     pub instead_of: Option<&'a str>,
+    /// The names in the policy that stand for nothing in the configuration, where it comes the usual way because of them.
+    pub unknown: &'a [String],
 }
 
-impl Notice<'_> {
+impl<'a> Notice<'a> {
+    /// On the usual way, without a detour.
+    #[must_use]
+    pub const fn usual(story: &'a Story, request: &'a Request) -> Self {
+        Self { story, request, receiver: None, instead_of: None, unknown: &[] }
+    }
+
     /// The same for every try of one delivery, so that the receiver can drop a repetition.
     #[must_use]
     pub fn delivery_id(&self) -> String {
+        let to = self.receiver.map(|name| format!("-to-{name}")).unwrap_or_default();
         let instead = self.instead_of.map(|channel| format!("-instead-of-{channel}")).unwrap_or_default();
-        format!("{}-{}{instead}", self.story.subject.incident, self.request.sequence)
+        format!("{}-{}{to}{instead}", self.story.subject.incident, self.request.sequence)
     }
 }
 
@@ -70,8 +81,8 @@ pub enum SendError {
 /// A way to reach people.
 #[async_trait]
 pub trait Channel: Send + Sync {
-    /// Its name in facts, metrics and the configuration's `fallback`.
-    fn name(&self) -> &'static str;
+    /// Its name in facts, metrics, policies and the configuration's `fallback`.
+    fn name(&self) -> &str;
 
     /// Whether it can reach this audience at all.
     fn reaches(&self, audience: Audience) -> bool;
@@ -135,6 +146,23 @@ pub trait Chat: Send + Sync {
 
     /// Adds to the thread.
     async fn reply(&self, thread: &ThreadRef, message: &ChatMessage) -> Result<(), SendError>;
+}
+
+/// All receivers that are configured for policies to name.
+pub fn named(config: &Notifier, clock: &Arc<dyn Clock>) -> Result<Vec<Arc<dyn Channel>>, reqwest::Error> {
+    let http = http::client(config.request_timeout)?;
+    let links = config.links();
+    let make = |(name, receiver): (&String, &Receiver)| -> Option<Arc<dyn Channel>> {
+        if let Some(key) = &receiver.pagerduty_routing_key {
+            return Some(Arc::new(pagerduty::PagerDuty::named(name, key, config, &http, &links)));
+        }
+        if let Some(channel) = &receiver.slack_channel {
+            return slack::Slack::named(name, channel, config, &http, &links).map(|slack| Arc::new(slack) as Arc<dyn Channel>);
+        }
+        let target = receiver.webhook.as_ref()?;
+        Some(Arc::new(webhook::Webhooks::named(name, target, &http, &links, clock)))
+    };
+    Ok(config.receivers.iter().filter_map(make).collect())
 }
 
 /// All channels that are configured, in the order in which a page looks for one.

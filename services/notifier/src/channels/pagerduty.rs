@@ -17,6 +17,7 @@ use crate::templates::{Links, page};
 /// The channel.
 #[derive(Debug)]
 pub struct PagerDuty {
+    name: String,
     http: reqwest::Client,
     base: String,
     on_call: Option<Secret>,
@@ -34,14 +35,22 @@ impl PagerDuty {
         if section.on_call_routing_key.is_none() && section.team_lead_routing_key.is_none() {
             return None;
         }
-        Some(Self {
-            http: http.clone(),
-            base: section.base_url.as_str().trim_end_matches('/').to_owned(),
-            on_call: section.on_call_routing_key.clone(),
-            team_lead: section.team_lead_routing_key.clone(),
-            links: links.clone(),
-            others_inform: config.slack.token.is_some() || !config.webhook.is_empty(),
-        })
+        let others_inform = config.slack.token.is_some() || !config.webhook.is_empty();
+        let (on_call, team_lead) = (section.on_call_routing_key.clone(), section.team_lead_routing_key.clone());
+        Some(Self { on_call, team_lead, others_inform, ..Self::without_key("pagerduty", config, http, links) })
+    }
+
+    /// A receiver that policies name: whoever is asked for, it is this key.
+    #[must_use]
+    pub fn named(name: &str, key: &Secret, config: &Notifier, http: &reqwest::Client, links: &Links) -> Self {
+        let (on_call, team_lead) = (Some(key.clone()), Some(key.clone()));
+        Self { on_call, team_lead, ..Self::without_key(name, config, http, links) }
+    }
+
+    fn without_key(name: &str, config: &Notifier, http: &reqwest::Client, links: &Links) -> Self {
+        let base = config.pagerduty.base_url.as_str().trim_end_matches('/').to_owned();
+        let (name, http, links) = (name.to_owned(), http.clone(), links.clone());
+        Self { name, http, base, on_call: None, team_lead: None, links, others_inform: false }
     }
 
     const fn key(&self, audience: Audience) -> Option<&Secret> {
@@ -70,8 +79,8 @@ impl PagerDuty {
 
 #[async_trait]
 impl Channel for PagerDuty {
-    fn name(&self) -> &'static str {
-        "pagerduty"
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn reaches(&self, audience: Audience) -> bool {

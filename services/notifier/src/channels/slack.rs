@@ -40,10 +40,13 @@ const LIMITED: Duration = Duration::from_secs(5);
 /// The channel.
 #[derive(Debug)]
 pub struct Slack {
+    name: String,
     http: reqwest::Client,
     base: String,
     token: Secret,
     channel: String,
+    /// Whether it keeps the incidents' threads, and tells in them.
+    threads: bool,
     links: Links,
 }
 
@@ -51,12 +54,21 @@ impl Slack {
     /// The channel, if a token is given.
     #[must_use]
     pub fn configured(config: &Notifier, http: &reqwest::Client, links: &Links) -> Option<Self> {
+        let of_its_channel = Self::named("slack", &config.slack.channel, config, http, links)?;
+        Some(Self { threads: true, ..of_its_channel })
+    }
+
+    /// A receiver that policies name: another channel of the same workspace, without threads.
+    #[must_use]
+    pub fn named(name: &str, channel: &str, config: &Notifier, http: &reqwest::Client, links: &Links) -> Option<Self> {
         let section = &config.slack;
         Some(Self {
+            name: name.to_owned(),
             http: http.clone(),
             base: section.base_url.as_str().trim_end_matches('/').to_owned(),
             token: section.token.clone()?,
-            channel: section.channel.clone(),
+            channel: channel.to_owned(),
+            threads: false,
             links: links.clone(),
         })
     }
@@ -119,8 +131,8 @@ fn refused(error: &str, after: Option<Duration>) -> SendError {
 
 #[async_trait]
 impl Channel for Slack {
-    fn name(&self) -> &'static str {
-        "slack"
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn reaches(&self, _audience: Audience) -> bool {
@@ -132,7 +144,7 @@ impl Channel for Slack {
     }
 
     async fn send(&self, notice: &Notice<'_>) -> Result<Receipt, SendError> {
-        let thread = notice.story.thread.as_ref();
+        let thread = notice.story.thread.as_ref().filter(|_| self.threads);
         let thread = thread.map(|thread| ThreadRef { channel: thread.channel.clone(), thread: thread.thread.clone() });
         let message = notice::chat(notice, &self.links);
         let posted = self.post(thread.as_ref(), &message).await?;
@@ -148,7 +160,7 @@ impl Channel for Slack {
     }
 
     fn chat(&self) -> Option<&dyn Chat> {
-        Some(self)
+        self.threads.then_some(self as &dyn Chat)
     }
 }
 

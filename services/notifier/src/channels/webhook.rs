@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use sha2::Sha256;
 
 use crate::channels::{Channel, Notice, Receipt, SendError, http};
-use crate::config::Notifier;
+use crate::config::{Notifier, Webhook};
 use crate::story::Request;
 use crate::templates::alarm::{self, Alarm};
 use crate::templates::bulletin::{self, Bulletin};
@@ -33,6 +33,7 @@ struct Target {
 
 /// The channel: all configured receivers.
 pub struct Webhooks {
+    name: String,
     http: reqwest::Client,
     targets: Vec<Target>,
     links: Links,
@@ -51,11 +52,21 @@ impl Webhooks {
     /// The channel, if there is any receiver.
     #[must_use]
     pub fn configured(config: &Notifier, http: &reqwest::Client, links: &Links, clock: &Arc<dyn Clock>) -> Option<Self> {
-        let target = |section: &crate::config::Webhook| Target { url: section.url.clone(), secret: section.secret.clone() };
-        let targets: Vec<_> = config.webhook.iter().map(target).collect();
         let alone = config.slack.token.is_none();
-        let (http, links, clock) = (http.clone(), links.clone(), Arc::clone(clock));
-        (!targets.is_empty()).then_some(Self { http, targets, links, clock, alone })
+        (!config.webhook.is_empty()).then(|| Self { alone, ..Self::to("webhook", &config.webhook, http, links, clock) })
+    }
+
+    /// A receiver that policies name.
+    #[must_use]
+    pub fn named(name: &str, target: &Webhook, http: &reqwest::Client, links: &Links, clock: &Arc<dyn Clock>) -> Self {
+        Self::to(name, std::slice::from_ref(target), http, links, clock)
+    }
+
+    fn to(name: &str, targets: &[Webhook], http: &reqwest::Client, links: &Links, clock: &Arc<dyn Clock>) -> Self {
+        let target = |section: &Webhook| Target { url: section.url.clone(), secret: section.secret.clone() };
+        let targets = targets.iter().map(target).collect();
+        let (name, http, links, clock) = (name.to_owned(), http.clone(), links.clone(), Arc::clone(clock));
+        Self { name, http, targets, links, clock, alone: false }
     }
 
     async fn post(&self, notice: &Notice<'_>, target: &Target) -> Result<(), SendError> {
@@ -102,8 +113,8 @@ pub fn sign(secret: &[u8], at: Timestamp, body: &[u8]) -> String {
 
 #[async_trait]
 impl Channel for Webhooks {
-    fn name(&self) -> &'static str {
-        "webhook"
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn reaches(&self, _audience: Audience) -> bool {

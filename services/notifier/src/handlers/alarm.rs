@@ -53,7 +53,7 @@ impl Alarms {
             match self.desk.persistence.persist("an alarm", budget, || channel.alarm(&alarm)).await {
                 Ok(()) => {
                     tracing::info!(channel = channel.name(), key = alarm.key, "told of a dead letter");
-                    metrics::counter!("lastgood_alarms_sent_total", "channel" => channel.name()).increment(1);
+                    metrics::counter!("lastgood_alarms_sent_total", "channel" => channel.name().to_owned()).increment(1);
                     self.note(alarm.key);
                     return Ok(());
                 }

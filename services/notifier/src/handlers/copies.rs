@@ -28,7 +28,7 @@ impl Desk {
         let Some(request) = story.request(sequence) else { return Ok(()) };
         let route = rules::route(&channels, self.fallback, request);
         let budget = self.budget(request.at, LEAST);
-        let notice = Notice { story: &story, request, instead_of: None };
+        let notice = Notice::usual(&story, request);
         let copies = channels
             .iter()
             .flat_map(|channel| (0..rules::copies(*channel, &route, request)).map(move |index| (*channel, index)))
@@ -50,7 +50,7 @@ impl Desk {
         let result = self.persistence.persist(&what, budget, || channel.copy(&notice, index)).await;
         if let Err(error @ (Undelivered::GaveUp { .. } | Undelivered::Refused { .. })) = &result {
             tracing::error!(channel = channel.name(), index, %error, "a copy could not be delivered");
-            metrics::counter!("lastgood_notification_copies_failed_total", "channel" => channel.name()).increment(1);
+            metrics::counter!("lastgood_notification_copies_failed_total", "channel" => channel.name().to_owned()).increment(1);
         }
         result
     }

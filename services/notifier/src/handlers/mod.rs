@@ -7,6 +7,7 @@ pub mod alarm;
 pub mod announce;
 pub mod copies;
 pub mod notify;
+mod receivers;
 pub mod resolve;
 pub mod switched;
 pub mod thread;
@@ -43,6 +44,8 @@ pub struct Desk {
     pub log: Arc<dyn Log>,
     /// The channels that are configured.
     pub channels: Vec<Arc<dyn Channel>>,
+    /// The receivers that policies name, beside the channels.
+    pub named: Vec<Arc<dyn Channel>>,
     /// The configured fallback.
     pub fallback: Option<&'static str>,
     /// Where messages link to.

@@ -1,4 +1,5 @@
-//! `notification_requested`: tells the audience over the channel that fits, else over the fallback, and records which it was.
+//! `notification_requested`: tells the receivers that the policy names, or the audience over the channel that fits, else over the fallback, and
+//! records which it was.
 //!
 //! Guarantees: what is answered in the log is not sent again; every request ends in `OnCallNotified`, `Escalated` or
 //! `NotificationFailed`; giving up is never silent (error in the log, `lastgood_notifications_failed_total`). A page that no channel took is
@@ -25,11 +26,19 @@ const OWED_FOR: SignedDuration = SignedDuration::from_hours(24);
 /// How often the log is looked at for the thread that is being opened.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Where somebody was told.
+pub(super) struct Told {
+    /// The channel, or the named receiver.
+    pub(super) over: String,
+    /// The provider's key.
+    pub(super) dedup_key: String,
+}
+
 /// Why nobody was told.
-struct Failure {
-    error: String,
+pub(super) struct Failure {
+    pub(super) error: String,
     /// Whether a later try may succeed.
-    may_pass: bool,
+    pub(super) may_pass: bool,
 }
 
 impl Desk {
@@ -69,16 +78,32 @@ impl Desk {
         self.clock.now().duration_since(request.at) > OWED_FOR
     }
 
-    /// Tells the audience over one channel after the other, and records where it got through.
+    /// Tells whoever the policy names, else the audience, and records where it got through.
     async fn answer(&self, story: &Story, request: &Request) -> Result<Result<(), Failure>, HandleError> {
+        let told = if request.receivers.is_empty() {
+            self.tell_the_usual_way(Notice::usual(story, request)).await?
+        } else {
+            self.tell_receivers(story, request).await?
+        };
+        match told {
+            Ok(Told { over, dedup_key }) => self.delivered(&story.subject, request, over, dedup_key).await.map(Ok),
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+
+    /// Tells the audience over one channel after the other.
+    pub(super) async fn tell_the_usual_way(&self, notice: Notice<'_>) -> Result<Result<Told, Failure>, HandleError> {
         let channels = self.channels();
-        let route = route(&channels, self.fallback, request);
+        let route = route(&channels, self.fallback, notice.request);
         let mut errors = Vec::new();
         let mut may_pass = false;
         for channel in &route {
-            let instead_of = route.first().map(|first| first.name()).filter(|first| *first != channel.name());
-            match self.send(*channel, story, request, instead_of).await? {
-                Ok((channel, dedup_key)) => return self.delivered(&story.subject, request, channel, dedup_key).await.map(Ok),
+            let fallen_back = route.first().map(|first| first.name()).filter(|first| *first != channel.name());
+            let instead_of: Vec<_> = notice.instead_of.into_iter().chain(fallen_back).collect();
+            let instead_of = instead_of.join(", ");
+            let instead_of = Some(instead_of.as_str()).filter(|channels| !channels.is_empty());
+            match self.send(*channel, Notice { instead_of, ..notice }).await? {
+                Ok(told) => return Ok(Ok(told)),
                 Err(failure) => {
                     may_pass |= failure.may_pass;
                     errors.push(failure.error);
@@ -87,26 +112,21 @@ impl Desk {
         }
         if route.is_empty() {
             errors.push("no channel is configured for this audience".to_owned());
-            failed("none", request, "no channel is configured for this audience");
+            failed("none", notice.request, "no channel is configured for this audience");
         }
         Ok(Err(Failure { error: errors.join("; "), may_pass }))
     }
 
-    /// The channel's name and key when it went out; else why not.
-    async fn send(
-        &self,
-        channel: &dyn Channel,
-        story: &Story,
-        request: &Request,
-        instead_of: Option<&str>,
-    ) -> Result<Result<(&'static str, String), Failure>, HandleError> {
-        let fresh = if channel.chat().is_some() { self.with_thread(story).await? } else { None };
-        let notice = Notice { story: fresh.as_ref().unwrap_or(story), request, instead_of };
+    /// Where it went out; else why not.
+    pub(super) async fn send(&self, channel: &dyn Channel, notice: Notice<'_>) -> Result<Result<Told, Failure>, HandleError> {
+        let request = notice.request;
+        let fresh = if channel.chat().is_some() { self.with_thread(notice.story).await? } else { None };
+        let notice = Notice { story: fresh.as_ref().unwrap_or(notice.story), ..notice };
         let what = format!("{} over {}", request.reason, channel.name());
         // The fallback's time is its own: the first channel has used up the request's.
-        let budget = if instead_of.is_some() { self.give_up_after } else { self.budget(request.at, LEAST) };
+        let budget = if notice.instead_of.is_some() { self.give_up_after } else { self.budget(request.at, LEAST) };
         match self.persistence.persist(&what, budget, || channel.send(&notice)).await {
-            Ok(receipt) => Ok(Ok((channel.name(), receipt.dedup_key))),
+            Ok(receipt) => Ok(Ok(Told { over: channel.name().to_owned(), dedup_key: receipt.dedup_key })),
             Err(Undelivered::Stopping) => Err(stopping()),
             Err(error) => {
                 failed(channel.name(), request, &error.to_string());
@@ -120,18 +140,18 @@ impl Desk {
         &self,
         subject: &IncidentSubject,
         request: &Request,
-        channel: &str,
+        channel: String,
         dedup_key: String,
     ) -> Result<(), HandleError> {
         let urgency = if request.urgency == Urgency::Page { "page" } else { "inform" };
         let labels = [
-            ("channel", channel.to_owned()),
+            ("channel", channel.clone()),
             ("audience", audience_label(request.audience).to_owned()),
             ("urgency", urgency.to_owned()),
         ];
         metrics::counter!("lastgood_notifications_sent_total", &labels).increment(1);
-        tracing::info!(incident = %subject, channel, reason = request.reason, "told");
-        let (reason, channel) = (request.reason.clone(), channel.to_owned());
+        tracing::info!(incident = %subject, channel = channel.as_str(), reason = request.reason, "told");
+        let reason = request.reason.clone();
         let command = Command::RecordDelivery { audience: request.audience, reason, channel, dedup_key };
         self.log.record(subject, request.sequence, &command).await
     }
@@ -153,8 +173,8 @@ impl Desk {
     }
 }
 
-fn failed(channel: &'static str, request: &Request, error: &str) {
+fn failed(channel: &str, request: &Request, error: &str) {
     tracing::error!(channel, reason = request.reason, error, "a notification could not be delivered over this channel");
-    let labels = [("channel", channel), ("audience", audience_label(request.audience))];
+    let labels = [("channel", channel.to_owned()), ("audience", audience_label(request.audience).to_owned())];
     metrics::counter!("lastgood_notifications_failed_total", &labels).increment(1);
 }

@@ -41,7 +41,7 @@ impl Switched {
         let told = self.desk.persistence.persist(&what, budget, || channel.inform(bulletin, receiver)).await;
         if let Err(error @ (Undelivered::GaveUp { .. } | Undelivered::Refused { .. })) = &told {
             tracing::error!(channel = channel.name(), receiver, %error, "nobody could be told that a switch was turned");
-            metrics::counter!("lastgood_bulletins_failed_total", "channel" => channel.name()).increment(1);
+            metrics::counter!("lastgood_bulletins_failed_total", "channel" => channel.name().to_owned()).increment(1);
         }
         told
     }

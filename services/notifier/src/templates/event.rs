@@ -50,5 +50,7 @@ pub fn notification(notice: &Notice<'_>, links: &Links) -> Value {
         "runbook": links.runbook(&request.runbook),
         "chat_thread": links.thread(story),
         "instead_of": notice.instead_of,
+        "receivers": request.receivers,
+        "unknown_receivers": notice.unknown,
     })
 }

@@ -26,6 +26,7 @@ type Reply = fn(&Story, &Fact) -> Option<ChatMessage>;
 /// Which facts are replied to, and how.
 const REPLIES: &[Reply] = &[
     replies::planned,
+    replies::moved,
     replies::halted,
     replies::failed,
     replies::verification_failed,
@@ -47,6 +48,17 @@ pub fn reply(story: &Story, fact: &Fact) -> Option<ChatMessage> {
 pub fn answers(notice: &Notice<'_>) -> Option<[String; 2]> {
     let incident = notice.story.subject.incident;
     (notice.request.reason == APPROVAL).then(|| ["approve", "decline"].map(|answer| format!("lastgood {answer} {incident}")))
+}
+
+/// Why a message comes this way and not the one that it was meant to take, unescaped; none where it takes that one.
+#[must_use]
+pub fn detour(notice: &Notice<'_>) -> Option<String> {
+    let unreached = notice.instead_of.map(|channels| format!("sent here because {channels} could not be reached"));
+    let names = notice.unknown.join(", ");
+    let unknown =
+        (!names.is_empty()).then(|| format!("sent here because the policy names whom the notifier does not know: {names}"));
+    let why: Vec<_> = unreached.into_iter().chain(unknown).collect();
+    (!why.is_empty()).then(|| why.join("; "))
 }
 
 /// Where messages link to.

@@ -6,7 +6,7 @@ use contracts::v1::{Audience, Urgency};
 use lastgood_core::words::{audience_name, words};
 
 use crate::channels::Notice;
-use crate::templates::{ChatMessage, Links, answers};
+use crate::templates::{ChatMessage, Links, answers, detour};
 use crate::text::{fenced, inline};
 
 /// Characters of a fenced block within a section.
@@ -31,9 +31,10 @@ pub fn chat(notice: &Notice<'_>, links: &Links) -> ChatMessage {
         small.push(format!("<{}|runbook>", inline(&link, 500)));
     }
     small.push(notice.story.subject.incident.to_string());
-    if let Some(undelivered) = notice.instead_of {
-        small.push(format!("sent here because {} could not be reached", inline(undelivered, 60)));
+    if let Some(thread) = notice.receiver.and_then(|_| links.thread(notice.story)) {
+        small.push(format!("<{}|chat thread>", inline(&thread, 500)));
     }
+    small.extend(detour(notice).map(|why| inline(&why, 400)));
     let message = message.context(&small.join(" · "));
     // Good news stays in the thread, where nobody has to look; what needs a person shows in the channel.
     if page || request.audience == Audience::TeamLead { message.broadcast() } else { message }

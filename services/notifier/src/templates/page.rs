@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::channels::Notice;
 use crate::story::Story;
-use crate::templates::{Links, answers};
+use crate::templates::{Links, answers, detour};
 use crate::text::{cut, cut_front, line, lines, paragraph};
 
 /// The client that PagerDuty shows.
@@ -22,12 +22,12 @@ const SHOWN: usize = 10;
 /// Characters of a name; Kubernetes' have 253 at most.
 const NAME: usize = 260;
 
-/// `lastgood/<incident>/<audience>/<reason>`: the team lead's page is not the on-call's.
+/// `lastgood/<incident>/<audience or named receiver>/<reason>`: the team lead's page is not the on-call's, and a receiver that stands for both
+/// gets one.
 #[must_use]
 pub fn dedup_key(notice: &Notice<'_>) -> String {
-    let request = notice.request;
-    let key = format!("lastgood/{}/{}/{}", notice.story.subject.incident, audience_code(request.audience), request.reason);
-    cut(&key, 255)
+    let who = notice.receiver.unwrap_or_else(|| audience_code(notice.request.audience));
+    cut(&format!("lastgood/{}/{who}/{}", notice.story.subject.incident, notice.request.reason), 255)
 }
 
 /// Opens an alert; without its routing key.
@@ -84,8 +84,8 @@ pub fn change(notice: &Notice<'_>, links: &Links) -> Value {
 
 fn summary(notice: &Notice<'_>) -> String {
     let mut text = format!("{}: {}", name(&notice.story.workload()), line(&notice.request.summary, 700));
-    if let Some(channel) = notice.instead_of {
-        text = format!("{text} (sent here because {channel} could not be reached)");
+    if let Some(why) = detour(notice) {
+        text = format!("{text} ({})", line(&why, 250));
     }
     cut(&text, SUMMARY)
 }

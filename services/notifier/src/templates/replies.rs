@@ -26,6 +26,18 @@ pub(super) fn planned(story: &Story, fact: &Fact) -> Option<ChatMessage> {
     Some(ChatMessage::new(&text).section(&text).section(&diff))
 }
 
+/// The version came back with other images than it had, so it is put back by digest.
+pub(super) fn moved(_: &Story, fact: &Fact) -> Option<ChatMessage> {
+    let Fact::ImageMoved(fact) = fact else { return None };
+    let text = "*Not the image that ran before*: a tag was moved since. Putting the version back once more, by digest.";
+    let mut message = ChatMessage::new(text).section(text);
+    for image in fact.images.iter().take(SHOWN) {
+        let [name, was, is] = [&image.image, &image.recorded, &image.found].map(|part| inline(part, 600));
+        message = message.section(&format!("`{name}` led to `{was}` while it proved itself, and leads to `{is}` now"));
+    }
+    Some(message)
+}
+
 /// Why nothing was done.
 pub(super) fn halted(_: &Story, fact: &Fact) -> Option<ChatMessage> {
     let Fact::RollbackHalted(fact) = fact else { return None };
@@ -110,8 +122,8 @@ pub(super) fn escalated(_: &Story, fact: &Fact) -> Option<ChatMessage> {
 }
 
 fn told(what: &str, channel: &str, reason: &str) -> Option<ChatMessage> {
-    let text = format!("{what} over {} ({})", inline(channel, 40), inline(&words(reason), 200));
-    (channel == "pagerduty").then(|| ChatMessage::new(&text).section(&text))
+    let text = format!("{what} over {} ({})", inline(channel, 70), inline(&words(reason), 200));
+    (!matches!(channel, "slack" | "webhook")).then(|| ChatMessage::new(&text).section(&text))
 }
 
 /// Nobody could be told.

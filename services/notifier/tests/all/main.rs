@@ -6,5 +6,6 @@ mod chat;
 mod damaged;
 mod notifications;
 mod process;
+mod receivers;
 mod templates;
 mod world;

@@ -8,7 +8,7 @@ use chassis::bus::Bus;
 use chassis::clock::{Clock, Ids, SystemClock};
 use chassis::incidents::Incidents;
 use contracts::v1::{self, Audience};
-use contracts::{Fact, HaltReason, IncidentSubject};
+use contracts::{DeadlineKind, Fact, HaltReason, IncidentSubject};
 use lastgood_core::incident::{Command, Incident};
 use testbed::nats::{Nats, NatsOptions};
 use testbed::receivers::{PagerDuty, Slack, Webhook, slack::TOKEN};
@@ -53,6 +53,7 @@ impl Stage {
             ("NOTIFIER__SLACK__TOKEN", TOKEN.to_owned()),
             ("NOTIFIER__SLACK__CHANNEL", "C0INCIDENTS".to_owned()),
             ("NOTIFIER__WEBHOOK", webhook),
+            ("NOTIFIER__RECEIVERS", format!("{{shop: {{pagerduty_routing_key: {}}}}}", "c".repeat(32))),
         ];
         let env = env.into_iter().map(|(key, value)| (format!("LASTGOOD_{key}"), value)).collect();
         let binaries = Binaries::at(program.parent().unwrap());
@@ -128,5 +129,44 @@ async fn a_kill_amid_the_tries_loses_nothing_and_doubles_no_page() {
     assert_eq!(stage.slack.threads().len(), 1, "{}", stage.slack.render());
     let incident: Incident = stage.incidents.load(&subject, None).await.unwrap().incident;
     assert!(incident.notice(Audience::OnCall, "halted.cooldown").unwrap().delivered);
+    drop(service);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policys_word_sends_pages_to_its_receivers_and_calls_the_next_where_nobody_acknowledges() {
+    let stage = Stage::set().await;
+    let service = stage.service().await;
+    stage.execute(Command::Open(opened())).await;
+    let to = |reason: &str, receiver: &str| v1::NotificationRoute {
+        reasons: vec![reason.into()],
+        receivers: vec![receiver.into()],
+        ..v1::NotificationRoute::default()
+    };
+    let later = |seconds, receiver: &str| v1::EscalationStep {
+        after: Some(contracts::time::duration_to_proto(Duration::from_secs(seconds))),
+        receivers: vec![receiver.into()],
+        ..v1::EscalationStep::default()
+    };
+    let routes = vec![to("frozen", "nobody"), to("cooldown", "shop")];
+    let escalation = vec![later(60, "shop"), later(120, "misspelt")];
+    stage.execute(Command::Route(v1::NotificationsRouted { routes, escalation })).await;
+    stage.execute(halt()).await;
+    stage.wait_for("the page's record", |fact| matches!(fact, Fact::OnCallNotified(told) if told.channel == "shop")).await;
+    // The timers are the orchestrator's.
+    let now = SystemClock.now() + jiff::SignedDuration::from_mins(3);
+    stage.incidents.execute(&subject(), None, &Command::PassDeadline(DeadlineKind::Escalate), now).await.unwrap();
+    let called =
+        |fact: &Fact| matches!(fact, Fact::Escalated(told) if told.channel == "pagerduty" && told.reason == "unacknowledged.2");
+    stage.wait_for("the last call's record", called).await;
+    stage.wait_for("the close", |fact| matches!(fact, Fact::IncidentClosed(_))).await;
+    let pages = stage.pagerduty.pages();
+    let keys: Vec<_> = pages.iter().map(|page| page.routing_key.chars().next().unwrap()).collect();
+    assert_eq!(
+        (keys.iter().filter(|key| **key == 'c').count(), keys.iter().filter(|key| **key == 'b').count()),
+        (2, 1),
+        "{keys:?}"
+    );
+    let misspelt = pages.iter().find(|page| page.routing_key.starts_with('b')).unwrap();
+    assert!(misspelt.summary().contains("whom the notifier does not know: misspelt"), "{}", misspelt.summary());
     drop(service);
 }

@@ -99,7 +99,7 @@ fn hostile_and_endless_values_stay_within_limits() {
                 check(&message);
             }
         }
-        let notice = Notice { story: &story, request: &story.requests[0], instead_of: Some("pagerduty") };
+        let notice = Notice { instead_of: Some("pagerduty"), ..Notice::usual(&story, &story.requests[0]) };
         check(&notice::chat(&notice, &links));
         let trigger = page::trigger(&notice, &links);
         assert!(trigger["payload"]["summary"].as_str().unwrap().chars().count() <= 1024);
@@ -142,7 +142,7 @@ fn a_page_says_what_a_person_needs() {
     };
     let facts: Vec<Fact> = vec![opened().into(), planned().into(), halted().into(), failed().into(), ask.into()];
     let story = story(subject(), &facts);
-    let notice = Notice { story: &story, request: &story.requests[0], instead_of: None };
+    let notice = Notice::usual(&story, &story.requests[0]);
     let body = page::trigger(&notice, &links);
     let (payload, details) = (&body["payload"], &body["payload"]["custom_details"]);
     for (value, expected) in [
@@ -175,7 +175,7 @@ fn a_runbook_is_linked_only_where_its_name_can_be_a_pages() {
             ..request(Audience::OnCall, Urgency::Page, "failed.pods_not_ready")
         };
         let story = story(subject(), &[opened().into(), ask.into()]);
-        let notice = Notice { story: &story, request: &story.requests[0], instead_of: None };
+        let notice = Notice::usual(&story, &story.requests[0]);
         let body = page::trigger(&notice, &links);
         assert!(body["links"].as_array().is_some_and(Vec::is_empty), "{body:#}");
         let body = body.to_string();

@@ -12,7 +12,7 @@ use chassis::config::Secret;
 use contracts::v1::{self, Audience, Urgency};
 use contracts::{Fact, IncidentId, IncidentSubject, time};
 use lastgood_core::incident::{Command, Incident, Recorded, Refusal, decide, evolve};
-use notifier::channels::registry;
+use notifier::channels::{named, registry};
 use notifier::config::{Notifier, Webhook};
 use notifier::deliver::Persistence;
 use notifier::handlers::{Desk, Log};
@@ -130,6 +130,7 @@ pub(crate) async fn world_with(with: With, change: impl FnOnce(&mut Notifier)) -
     let desk = Arc::new(Desk {
         log: log.clone(),
         channels: registry(&config, &clock).unwrap(),
+        named: named(&config, &clock).unwrap(),
         fallback: config.fallback.map(notifier::config::ChannelName::as_str),
         links: config.links(),
         give_up_after: config.give_up_after,
@@ -197,6 +198,7 @@ pub(crate) fn request(audience: Audience, urgency: Urgency, reason: &str) -> v1:
         reason: reason.into(),
         summary: format!("Nothing was rolled back: {HOSTILE}"),
         runbook: "cooldown".into(),
+        ..v1::NotificationRequested::default()
     }
 }
 

@@ -67,7 +67,9 @@ impl Engine {
         let Some(hash) = workload.as_ref().and_then(|workload| workload.template()).map(template::hash) else { return Ok(false) };
         let current = incident.current.as_ref().and_then(|current| current.version.as_ref());
         let target = incident.target.as_ref().and_then(|target| target.version.as_ref());
-        Ok(current.into_iter().chain(target).all(|version| version.template_hash != hash))
+        // Where a tag had moved, the plan has come to name what was put back by its digest.
+        let put_back = incident.plan.as_ref().and_then(|(_, plan)| plan.to.as_ref());
+        Ok(current.into_iter().chain(target).chain(put_back).all(|version| version.template_hash != hash))
     }
 
     /// Ends occurrences whose end nobody told (an alert that is silenced as it resolves is never told of); their alerts are new then.

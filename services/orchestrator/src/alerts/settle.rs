@@ -15,7 +15,8 @@ use lastgood_core::template;
 use super::batches::{Batches, TRIES, contended};
 use super::{Heard, Note};
 use crate::correlate::Workload;
-use crate::decision::{ABOUT, Cause, Engine, Prefetched, Proposal, fold, opening};
+use crate::decision::{ABOUT, Cause, Engine, LogReads, Prefetched, Proposal, fold, opening, routed};
+use crate::ledger::LedgerView;
 use crate::occurrences::{Meaning, meaning, occurrence};
 use crate::resume::is_undecided;
 
@@ -95,9 +96,10 @@ impl Engine {
         let trigger = occurrences.first().cloned().unwrap_or_default();
         let began = alerts.iter().filter_map(|heard| contracts::time::from_proto(heard.alert.starts_at.as_ref())).min();
         let policy = self.effective(workload.kind, &workload.object)?;
-        let to = self.destination(workload, &policy, reads.log.latest.as_ref(), began);
+        let to = self.destination(workload, &policy, &reads.log, began);
         let commands = if to.opens {
-            opening(occurrences, self.settings.deadlines.with(&policy.deadlines).recorded(), workload.object.uid())
+            let deadlines = self.settings.deadlines.with(&policy.deadlines).recorded();
+            opening(occurrences, deadlines, workload.object.uid()).into_iter().chain(routed(&policy)).collect()
         } else {
             vec![Command::JoinAlerts(occurrences)]
         };
@@ -168,17 +170,13 @@ impl Engine {
         Err(contended())
     }
 
-    fn destination(
-        &self,
-        workload: &Workload,
-        policy: &Effective,
-        latest: Option<&(IncidentSubject, Loaded)>,
-        began: Option<Timestamp>,
-    ) -> Destination {
+    fn destination(&self, workload: &Workload, policy: &Effective, log: &LogReads, began: Option<Timestamp>) -> Destination {
+        let latest = log.latest.as_ref();
         let expected = latest.map_or(0, |(_, loaded)| loaded.expected);
         let belongs = |(subject, loaded): &&(IncidentSubject, Loaded)| {
             let incident = &loaded.incident;
-            incident.is_open() || (restored_by(workload, subject) && !is_over(incident, began, policy))
+            let ours = || restored_by(workload, subject) && !is_edited(workload, incident, &log.ledger);
+            incident.is_open() || (ours() && !is_over(incident, began, policy))
         };
         if let Some((subject, loaded)) = latest.filter(belongs) {
             return Destination { subject: subject.clone(), before: loaded.incident.clone(), expected, opens: false };
@@ -229,6 +227,13 @@ fn is_over(incident: &Incident, began: Option<Timestamp>, policy: &Effective) ->
     let (Some(closed), Some(began)) = (&incident.closed, began) else { return false };
     let rest = SignedDuration::try_from(policy.window.max(policy.cooldown)).unwrap_or(SignedDuration::MAX);
     incident.is_quiet() && began.duration_since(closed.at) > rest
+}
+
+/// Whether somebody has edited what the restored template still refers to since this incident's write: what runs is their change then, although
+/// the template is ours.
+fn is_edited(workload: &Workload, incident: &Incident, ledger: &LedgerView) -> bool {
+    let hash = workload.object.template().map(template::hash).unwrap_or_default();
+    incident.attempts.last().is_some_and(|attempt| ledger.edited_since(&hash, attempt.at))
 }
 
 /// Whether what runs now is what this incident's executor put back.

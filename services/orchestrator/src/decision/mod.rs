@@ -8,6 +8,7 @@ mod deciding;
 mod openings;
 mod propose;
 mod reads;
+mod routed;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -37,6 +38,7 @@ pub use deciding::Deciding;
 pub use openings::Openings;
 pub use propose::{Proposal, course_commands, fold, opening};
 pub use reads::{LogReads, Prefetched};
+pub use routed::routed;
 
 /// The label that says which version an alert is about: lastgood's own detector sets it, and so does what was found by a pod.
 pub(crate) const ABOUT: &str = "lastgood_template_hash";
@@ -213,10 +215,10 @@ impl Engine {
             }
             Step::Halt(..) | Step::Missing(_) => None,
         };
-        Ok(course_commands(
-            &course,
-            planned.map(|planned: Planned| planned.with_checks_of(&policy)).map(|planned| (planned.plan, planned.summary)),
-        ))
+        let planned =
+            planned.map(|planned: Planned| planned.with_checks_of(&policy)).map(|planned| (planned.plan, planned.summary));
+        // Where the opening said so already, it stays so.
+        Ok(routed(&policy).into_iter().chain(course_commands(&course, planned)).collect())
     }
 
     /// Holds what would go back, where a budget is spent; what is let through has taken.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use contracts::{LedgerFact, time, v1};
 use jiff::{SignedDuration, Timestamp};
+use lastgood_core::image;
 use lastgood_core::ledger::Known;
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ use super::availability::{Counts, is_available};
 use crate::cluster::{Kind, Object};
 
 /// What a look saw of the current version.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Stand {
     /// Whether all wanted replicas run it and are available, and none runs another.
     pub available: bool,
@@ -25,6 +26,8 @@ pub struct Stand {
     pub wanted: u32,
     /// Restarts of its containers so far.
     pub restarts: u32,
+    /// What its containers run: container and digest.
+    pub images: Vec<v1::ContainerImage>,
     /// Whether no incident of the workload is open and none of its alerts goes on.
     pub quiet: bool,
     /// Now, by the stream's clock.
@@ -41,6 +44,7 @@ impl Stand {
             replicas: count(counts.available),
             wanted: count(counts.desired),
             restarts: restarts(pods),
+            images: image::ran(pods.iter().filter(|pod| !pod.is_terminating()).map(Object::json)),
             quiet,
             now,
         }
@@ -95,8 +99,12 @@ pub fn prove(known: &Known, stand: &Stand, soak: Duration) -> Vec<LedgerFact> {
     if is_proved(known, soak) {
         return Vec::new();
     }
-    let begins =
-        || v1::VersionAvailable { template_hash: template_hash.clone(), replicas: stand.replicas, restarts: stand.restarts };
+    let begins = || v1::VersionAvailable {
+        template_hash: template_hash.clone(),
+        replicas: stand.replicas,
+        restarts: stand.restarts,
+        images: stand.images.clone(),
+    };
     let Some(since) = known.clean_since else {
         // That it was fully available once is worth knowing in any case; a soak begins in quiet only.
         let first = known.version.fully_available_at.is_none();
@@ -122,7 +130,8 @@ pub fn prove(known: &Known, stand: &Stand, soak: Duration) -> Vec<LedgerFact> {
         return Vec::new();
     }
     let stood = Some(time::duration_to_proto(stood));
-    vec![v1::VersionSoaked { template_hash, stood, replicas: stand.replicas, restarts: stand.restarts }.into()]
+    let images = stand.images.clone();
+    vec![v1::VersionSoaked { template_hash, stood, replicas: stand.replicas, restarts: stand.restarts, images }.into()]
 }
 
 #[cfg(test)]
@@ -139,7 +148,7 @@ mod tests {
     }
 
     fn stand(minute: i64) -> Stand {
-        Stand { available: true, replicas: 3, wanted: 3, restarts: 1, quiet: true, now: at(minute) }
+        Stand { available: true, replicas: 3, wanted: 3, restarts: 1, images: Vec::new(), quiet: true, now: at(minute) }
     }
 
     fn soaking() -> Known {

@@ -79,6 +79,16 @@ impl LedgerView {
         self.ledger.versions.values().filter(move |known| known.version.template_hash == hash)
     }
 
+    /// Whether the configuration of what runs with this template was edited after that time, as far as was seen: since then another version
+    /// of the very template was current.
+    #[must_use]
+    pub fn edited_since(&self, template_hash: &str, at: Timestamp) -> bool {
+        let current = self.current_hash().and_then(|id| self.known(id));
+        current.filter(|current| current.version.template_hash == template_hash).is_some_and(|current| {
+            self.of_template(template_hash).any(|other| other.id() != current.id() && other.last_current_at > at)
+        })
+    }
+
     /// The id of the version that ran when the ledger was last written.
     #[must_use]
     pub fn current_hash(&self) -> Option<&String> {
@@ -122,13 +132,27 @@ mod tests {
 
     #[test]
     fn a_rollback_that_is_not_marked_yet_is_known_all_the_same() {
-        let available = v1::VersionAvailable { template_hash: "bad".into(), replicas: 1, restarts: 0 }.into();
+        let available = v1::VersionAvailable { template_hash: "bad".into(), replicas: 1, restarts: 0, images: Vec::new() }.into();
         let view = LedgerView::default().with(1, at(1), &observed("bad", 0)).with(2, at(2), &available);
         let started = RollbackStarted { template_hash: "bad".into(), ..RollbackStarted::default() };
         let view = view.knowing_of("inc_1", &started);
         assert_eq!(view.known("bad").unwrap().rolled_back_from.as_deref(), Some("inc_1"));
         let elsewhere = RollbackStarted { template_hash: "never seen".into(), ..RollbackStarted::default() };
         assert_eq!(view.clone().knowing_of("inc_2", &elsewhere), view);
+    }
+
+    #[test]
+    fn an_edit_of_the_configuration_is_told_from_a_rollout() {
+        let version = |template: &str, id: &str| -> LedgerFact {
+            let version = v1::Version { template_hash: template.into(), id: id.into(), ..v1::Version::default() };
+            v1::VersionObserved { version: Some(version), ..v1::VersionObserved::default() }.into()
+        };
+        let restored = LedgerView::default().with(1, at(0), &version("bad", "")).with(2, at(100), &version("good", "one"));
+        assert!(!restored.edited_since("good", at(99)), "only the rollback itself");
+        let edited = restored.with(3, at(200), &version("good", "two"));
+        assert!(edited.edited_since("good", at(99)));
+        assert!(!edited.edited_since("good", at(150)), "the edit came before");
+        assert!(!edited.edited_since("bad", at(99)), "another template runs");
     }
 
     #[test]

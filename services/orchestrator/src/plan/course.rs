@@ -9,6 +9,7 @@ use contracts::{HaltReason, v1};
 use jiff::{SignedDuration, Timestamp};
 use lastgood_core::configuration::restore::{Now, Rules, planned};
 use lastgood_core::configuration::{Place, id_of, version_id};
+use lastgood_core::image::{by_digests, learn};
 use lastgood_core::ledger::{Choice, Known, Standing, describe};
 use lastgood_core::policy::{Effective, Mode};
 use lastgood_core::rollout::Rollout;
@@ -24,8 +25,9 @@ use crate::ledger::observe::version;
 use crate::plan::waits::Waits;
 use crate::plan::way_back::no_way_back;
 
-/// Why a version is no target that differs in what does not come back only.
-const SAME_TEMPLATE: &str = "differs from what runs only in configuration that the policy does not restore";
+/// Why a version is no target that restoring would not bring back anything of.
+const SAME_TEMPLATE: &str =
+    "is what runs already, but for the names of its images or for configuration that the policy does not restore";
 
 /// Everything that the decision depends on.
 #[derive(Debug)]
@@ -304,10 +306,16 @@ fn target(inputs: &Inputs<'_>, current: &v1::Version) -> Result<Target, Vec<Stri
     if inputs.policy.allow_unknown { newest_other(inputs, &current.template_hash).ok_or(considered) } else { Err(considered) }
 }
 
-/// Whether restoring a version would write the template that is there already: what differs is configuration that does not come back.
+/// Whether restoring a version would bring what is there already: what differs is configuration that does not come back, or how its images are
+/// named.
 fn changes_nothing(inputs: &Inputs<'_>, known: &Known) -> bool {
     let Ok(template) = serde_json::from_slice::<serde_json::Value>(&known.template_json) else { return true };
-    let same = inputs.workload.template().is_some_and(|live| template::hash(live) == template::hash(&template));
+    let live = inputs.workload.template().map(template::hash);
+    // By its digests it would come to what runs: a restore of it whose tags had moved is what is to be rolled back from.
+    if by_digests(&template, &known.version.images).is_some_and(|named| live == Some(template::hash(&named))) {
+        return true;
+    }
+    let same = live == Some(template::hash(&template));
     let now = |place: &Place| {
         let seen = inputs.running.iter().find(|seen| seen.reference.kind == place.0 && seen.recorded.name == place.1);
         seen.and_then(Seen::now).unwrap_or(Now::Unread)
@@ -324,8 +332,10 @@ fn newest_other(inputs: &Inputs<'_>, current: &str) -> Option<Target> {
     let others = sets.iter().filter(|(hash, _)| *hash != current && !refused(hash));
     let (hash, set) = others.max_by_key(|(_, set)| set.revision)?;
     let known = of_template(hash).into_iter().max_by_key(|known| known.last_current);
+    let mut version = version(hash, &set.template, set);
+    learn(&mut version.images, known.map(|known| known.version.images.as_slice()).unwrap_or_default());
     Some(Target {
-        version: version(hash, &set.template, set),
+        version,
         evidence: format!("not proved, but {ALLOW_UNKNOWN} (or its policy) allows it; revision {}", set.revision),
         template_json: set.template.to_string().into_bytes(),
         last_applied_template_json: known.map(|k| k.last_applied_template_json.clone()).unwrap_or_default(),

@@ -8,7 +8,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use kube::Client;
-use lastgood_core::policy::{Effective, Id, Limits, Mode, Origin, Policy};
+use lastgood_core::policy::{Effective, Id, Limits, Mode, Origin, Policy, Says};
 use serde::Serialize;
 
 use super::ask::stored;
@@ -38,6 +38,8 @@ pub struct Document {
     pub policy: Option<String>,
     /// What is wrong with it: field, value, remedy.
     pub problems: Vec<String>,
+    /// Which messages go to which receivers, and who is called after whom, where it says so.
+    pub telling: Vec<String>,
     /// How many workloads of the cluster it would govern; `None` where the cluster was not asked.
     pub governs: Option<i64>,
     /// The first of them, explained.
@@ -96,6 +98,7 @@ fn read(text: &str, limits: &Limits) -> Result<(Report, Vec<Option<Policy>>), Ch
             Ok(policy) => {
                 document.policy = Some(policy.id.to_string());
                 document.problems.extend(policy.says.as_ref().err().into_iter().flatten().map(ToString::to_string));
+                document.telling = policy.says.as_ref().map(Says::telling).unwrap_or_default();
                 if let Some(before) = known.insert(policy.id.clone(), read.number) {
                     document.problems.push(format!("metadata.name: is the name of document {before} already; give each its own"));
                 }
@@ -187,6 +190,9 @@ impl fmt::Display for Report {
             for problem in &document.problems {
                 writeln!(f, "  {problem}")?;
             }
+            for telling in &document.telling {
+                writeln!(f, "  {telling}")?;
+            }
             match document.governs {
                 None => {}
                 Some(0) => writeln!(f, "  would govern no workload of this cluster")?,
@@ -213,7 +219,7 @@ mod tests {
 apiVersion: lastgood.dev/v1alpha1
 kind: RollbackPolicy
 metadata: {name: web, namespace: shop}
-spec: {mode: auto}
+spec: {mode: auto, notify: {routes: [{reasons: [frozen], receivers: [shop]}], escalation: [{audience: onCall}, {after: 5m, audience: teamLead}]}}
 ---
 apiVersion: lastgood.dev/v1alpha1
 kind: RollbackPolicy
@@ -230,6 +236,8 @@ kind: Pod
         let told = report.to_string();
         for wanted in [
             "document 1: RollbackPolicy shop/web: good",
+            "  messages about frozen go to shop",
+            "  pages call the on-call, after 5m 00s the team lead, until somebody acknowledges",
             "document 2: RollbackPolicy shop/web: invalid",
             "  spec.cooldown: \"30d\" is longer than orchestrator.archive.after (168h)",
             "  spec.mode: \"full\" is none of observe, approve, auto",

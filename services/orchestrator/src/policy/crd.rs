@@ -152,4 +152,6 @@ pub fn definitions() -> [Value; 2] {
 }
 
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod tests;

@@ -79,6 +79,7 @@ pub const COURSES: &[Course] = &[
     course!(undelivered, &[("NOTIFIER__GIVE_UP_AFTER", "1s")], false),
     course!(resolved_by_prometheus, &[], true),
     course!(unanswered, &[], false),
+    course!(moved, &[], false),
     course!(approved, &[("ORCHESTRATOR__BUDGETS__CLUSTER_CONCURRENT", "5")], false),
 ];
 
@@ -189,6 +190,18 @@ async fn failed(world: &SmallWorld) -> Result<Left> {
     let incident = world.opens(&app, 0).await?;
     fact(world, &incident, "on_call_notified").await?;
     world.acknowledge(&incident).await?;
+    left(world, app, incident, vec![alarm]).await
+}
+
+/// The good version's tag leads elsewhere since: what comes back by it is another image, and its digest brings the right one.
+async fn moved(world: &SmallWorld) -> Result<Left> {
+    let (app, alarm) = broken(world).await?;
+    world.cluster.move_tag(&image("v1"), &image("v1-failing"));
+    world.raise(&alarm).await?;
+    let incident = world.opens(&app, 0).await?;
+    fact(world, &incident, "image_moved").await?;
+    fact(world, &incident, "old_resources_cleaned").await?;
+    world.resolve(&alarm).await?;
     left(world, app, incident, vec![alarm]).await
 }
 

@@ -104,6 +104,12 @@ fn said(world: &SmallWorld) -> BTreeMap<String, usize> {
             *looks = 1;
         }
     }
+    // What was seen of a write before its images turned out to be others is replaced with it, and seen again.
+    if counts.contains_key("image_moved") {
+        for seen in ["previous_version_deployed", "bad_pods_scaled_down"] {
+            counts.insert(seen.to_owned(), 1);
+        }
+    }
     // A crash between intent and write, or an autoscaler, makes another attempt; the writes are counted in the cluster.
     if let Some(attempts) = counts.get_mut("rollback_started") {
         *attempts = 1;

@@ -56,7 +56,7 @@ fn one_at_a_time(log: &[Entry]) -> Vec<String> {
 }
 
 /// S2, S3 and S4: each change of the template was named by an intent that was stored before it, on the very generation that it names, and no
-/// plan changed it twice.
+/// plan changed it twice, unless its images had moved.
 fn writes(log: &[Entry], cluster: &[JournalEntry], app: &App) -> Vec<String> {
     let mut by_incident: BTreeMap<String, usize> = BTreeMap::new();
     let mut found = Vec::new();
@@ -79,7 +79,11 @@ fn writes(log: &[Entry], cluster: &[JournalEntry], app: &App) -> Vec<String> {
             found.push(format!("S4: the write was made on generation {generation} of {uid}, its intent names {intent:?}"));
         }
     }
-    let twice = by_incident.into_iter().filter(|(_, count)| *count > 1);
+    let moved = |id: &String| {
+        let of = |entry: &&Entry| matches!(&entry.said, Said::Incident(subject, fact) if subject.incident.to_string() == *id && matches!(**fact, Fact::ImageMoved(_)));
+        log.iter().filter(of).count()
+    };
+    let twice = by_incident.into_iter().filter(|(id, count)| *count > 1 + moved(id).min(1));
     found.extend(twice.map(|(incident, count)| format!("S2: {incident} changed the template {count} times")));
     found
 }

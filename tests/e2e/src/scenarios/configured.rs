@@ -6,10 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use contracts::Fact;
 use contracts::v1::Outcome;
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt as _;
 use serde_json::Value;
-use testbed::app::{App, AppOptions};
+use testbed::app::{App, AppKind, AppOptions};
 use testbed::world::{SERVICES, World};
 
 use crate::expect::{ROLLOUT, SOON, closes, in_order, opens, proved, proved_again, runs, serves};
@@ -28,9 +27,8 @@ fn options() -> AppOptions {
 
 /// The name of the ConfigMap that the pods are made with.
 async fn mounted(app: &App) -> Result<String> {
-    let deployment: Deployment = app.deployment().await?;
-    let template = serde_json::to_value(deployment.spec.context("no spec")?.template)?;
-    let name = template.pointer("/spec/volumes/0/configMap/name").and_then(Value::as_str);
+    let workload = app.workload().await?;
+    let name = workload.pointer("/spec/template/spec/volumes/0/configMap/name").and_then(Value::as_str);
     Ok(name.context("no ConfigMap is mounted")?.to_owned())
 }
 
@@ -75,7 +73,16 @@ pub async fn a_bad_config_map_edit_is_put_right(world: &World) -> Result<()> {
 
 /// A new image that came with a ConfigMap change goes back to both as they were.
 pub async fn image_and_config_map_go_back_together(world: &World) -> Result<()> {
-    let app = proved(world, "together", options()).await?;
+    go_back_together(world, "together", options()).await
+}
+
+/// The same of a StatefulSet.
+pub async fn image_and_config_map_of_a_stateful_set_go_back_together(world: &World) -> Result<()> {
+    go_back_together(world, "sts-together", AppOptions { kind: AppKind::StatefulSet, grace: 0, ..options() }).await
+}
+
+async fn go_back_together(world: &World, name: &str, options: AppOptions) -> Result<()> {
+    let app = proved(world, name, options).await?;
     // Together, so that neither alone stands long enough to be good.
     tokio::try_join!(app.edit_config("mode", "new"), app.roll_out("v2-failing"))?;
     app.available(ROLLOUT).await?;

@@ -8,3 +8,5 @@ pub mod failed;
 pub mod halted;
 pub mod killed;
 pub mod kinds;
+pub mod moved;
+pub mod policies;

@@ -18,17 +18,37 @@ use super::person::Person;
 use super::world::Workload;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
-/// The versions that there are: the good one, the bad one, a person's.
-pub(super) const VERSIONS: [u8; 3] = [1, 2, 3];
+/// The versions that there are: the good one, the bad one, a person's, and the good one by its digest.
+pub(super) const VERSIONS: [u8; 4] = [1, 2, 3, BY_DIGEST];
+const BY_DIGEST: u8 = 4;
+/// What the good version's tag led to while it proved itself.
+const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// The pod template of a version.
 pub(super) fn template_of(version: u8) -> Value {
-    json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": format!("web:v{version}")}]}})
+    let image = if version == BY_DIGEST { format!("web@{DIGEST}") } else { tag(version) };
+    json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": image}]}})
+}
+
+fn tag(version: u8) -> String {
+    format!("web:v{version}")
+}
+
+/// What an executor reports whose pods, of this workload, run another image than the good version did.
+pub(super) fn moved(attempt: u32, live: Workload) -> v1::ImageMoved {
+    let image = v1::MovedImage {
+        container: "web".to_owned(),
+        image: tag(live.version),
+        recorded: DIGEST.to_owned(),
+        ..v1::MovedImage::default()
+    };
+    let workload_revision = i64::from(live.revision);
+    v1::ImageMoved { attempt, template_hash: hash_of(live.version), workload_revision, images: vec![image] }
 }
 
 /// Its hash.
 pub(super) fn hash_of(version: u8) -> String {
-    static HASHES: OnceLock<[String; 3]> = OnceLock::new();
+    static HASHES: OnceLock<[String; 4]> = OnceLock::new();
     let hashes = HASHES.get_or_init(|| VERSIONS.map(|version| template::hash(&template_of(version))));
     hashes.get(usize::from(version).saturating_sub(1)).cloned().unwrap_or_default()
 }
@@ -168,6 +188,7 @@ pub(super) fn observed(workload: Workload) -> LedgerFact {
         template_hash: hash_of(workload.version),
         revision: i64::from(workload.revision),
         replica_set: format!("web-{}", workload.revision),
+        images: template::images(&template_of(workload.version)),
         ..v1::Version::default()
     };
     v1::VersionObserved {
@@ -181,7 +202,8 @@ pub(super) fn observed(workload: Workload) -> LedgerFact {
 
 /// The ledger's word that it was seen fully available.
 pub(super) fn available(version: u8) -> LedgerFact {
-    v1::VersionAvailable { template_hash: hash_of(version), replicas: 2, restarts: 0 }.into()
+    let image = v1::ContainerImage { container: "web".to_owned(), digest: DIGEST.to_owned(), ..v1::ContainerImage::default() };
+    v1::VersionAvailable { template_hash: hash_of(version), replicas: 2, restarts: 0, images: vec![image] }.into()
 }
 
 /// The ledger's word that an incident rolled back from it.

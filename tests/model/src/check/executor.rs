@@ -14,7 +14,7 @@ use super::cluster::{self, incident_id, object};
 use super::mutation::Mutation;
 use super::order::{NOT_READY, Order};
 use super::system::System;
-use super::world::{Act, At, Hand, Wake, World};
+use super::world::{Act, At, Hand, Wake, Workload, World};
 
 impl System {
     /// Takes a message: reads one of log and workload.
@@ -202,7 +202,7 @@ impl System {
     /// Reports the next thing that is not on the log yet.
     pub(super) fn executor_reports(&self, world: &mut World, replica: usize) -> Option<()> {
         let hand = world.executors[replica]?;
-        let order = due(&self.book.fold(hand.fold))?;
+        let order = self.due(&self.book.fold(hand.fold), hand.live.flatten())?;
         self.append(world, hand.incident, order, false);
         let latest = self.book.fold(world.log.incidents[usize::from(hand.incident)]);
         if latest.phase() == Phase::Acting {
@@ -221,14 +221,33 @@ impl System {
         Some(())
     }
 
+    /// What the cluster shows next that the log does not have, to one who watches this workload.
+    pub(super) fn due(&self, incident: &Incident, live: Option<Workload>) -> Option<Order> {
+        // Its pods show what they run as soon as they are there.
+        let tagged = live.filter(|live| self.scenario.tag_moved && live.version == 1 && incident.moved.is_none());
+        tagged.map(Order::ImageMoved).or_else(|| due(incident))
+    }
+
+    /// From a fresh look, as if nothing had been written.
+    fn begin_anew(&self, world: &mut World, replica: usize, mut hand: Hand) {
+        hand.written &= self.book.is(Mutation::RemembersItsWrite);
+        self.reload(world, replica, hand);
+    }
+
     /// Loads the incident again and goes on looking, where there is something to look for.
     fn reload(&self, world: &mut World, replica: usize, hand: Hand) {
         self.reload_to(world, replica, hand, At::LogRead);
     }
 
     fn reload_to(&self, world: &mut World, replica: usize, mut hand: Hand, at: At) {
+        let watched = self.book.fold(hand.fold).moved.is_some();
         (hand.fold, hand.moved) = (world.log.incidents[usize::from(hand.incident)], false);
-        let phase = self.book.fold(hand.fold).phase();
+        let incident = self.book.fold(hand.fold);
+        let phase = incident.phase();
+        // What it watched is to be replaced, whoever saw that.
+        if at == At::Watching && incident.moved.is_some() && !watched {
+            return self.begin_anew(world, replica, hand);
+        }
         let goes_on = if at == At::About(Act::CleanUp) {
             phase == Phase::Mitigated
         } else {
@@ -273,7 +292,7 @@ fn annotate(world: &mut World, replica: usize, mut hand: Hand) {
 }
 
 /// What the cluster shows next that the log does not have.
-pub(super) fn due(incident: &Incident) -> Option<Order> {
+fn due(incident: &Incident) -> Option<Order> {
     let progress = &incident.progress;
     if progress.deployed.is_none() {
         Some(Order::Deployed)

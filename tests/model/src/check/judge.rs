@@ -72,7 +72,7 @@ impl System {
     fn mark_intent(&self, world: &mut World, incident: u8) {
         let state = self.book.fold(world.log.incidents[usize::from(incident)]);
         if let Some(attempt) = state.attempts.last() {
-            world.ghost.rolled_back_from |= 1 << cluster::version_with(&attempt.intent.template_hash);
+            world.ghost.rolled_back_from |= 1 << cluster::version_with(&attempt.intent.version);
         }
     }
 
@@ -83,7 +83,7 @@ impl System {
         if there.version != written.version {
             world.ghost.writes[index] += 1;
         }
-        if world.ghost.writes[index] > 1 {
+        if world.ghost.writes[index] > 1 + u8::from(state.moved.is_some()) {
             self.breaks(world, Promise::OneWrite);
         }
         let names = |intent: &v1::RollbackStarted| {

@@ -38,6 +38,8 @@ pub enum Mutation {
     TrustsOldWorkload,
     /// The executor, and the core, take a plan that waits for an approval for one that waits for nothing.
     ActsUnapproved,
+    /// The executor takes its first write, which is to be replaced because its image had moved, for the one that replaces it.
+    RemembersItsWrite,
     /// A plan names the revision that the ledger remembers instead of the one that runs. Found by this checker, and mended.
     TrustsOldRevision,
 }

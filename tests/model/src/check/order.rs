@@ -3,6 +3,7 @@
 //! Guarantees: an order and a fold make one command, always the same. Must not: decide whether it is legal; the core does.
 
 use contracts::{DeadlineKind, FailureReason, HaltReason, v1};
+use lastgood_core::configuration::id_of;
 use lastgood_core::incident::{Command, Incident};
 
 use super::book::{CourseId, notice_key};
@@ -24,6 +25,7 @@ pub(super) enum Order {
     Fail(&'static str),
     BadPodsDown,
     Deployed,
+    ImageMoved(Workload),
     PodsReady,
     TrafficShifted,
     Check(&'static str, v1::Verdict),
@@ -62,6 +64,7 @@ pub(super) fn command(state: &Incident, order: Order) -> Command {
         Order::Deployed => {
             Command::ReportDeployed(v1::PreviousVersionDeployed { attempt, ..v1::PreviousVersionDeployed::default() })
         }
+        Order::ImageMoved(live) => Command::ReportImageMoved(cluster::moved(attempt, live)),
         Order::PodsReady => Command::ReportPodsReady(v1::PodsReady { attempt, ready: 1, desired: 1 }),
         Order::TrafficShifted => Command::ReportTrafficShifted(v1::TrafficShifted { attempt, services: Vec::new() }),
         Order::Check(check, verdict) => Command::RecordCheck(v1::SmokeTestFinished {
@@ -111,8 +114,8 @@ fn intent(state: &Incident, attempt: u32, live: Workload) -> v1::RollbackStarted
         attempt,
         workload_uid: cluster::uid(live),
         workload_generation: i64::from(live.generation),
-        template_hash: hash(plan.and_then(|plan| plan.from.as_ref())),
+        template_hash: state.replaces().unwrap_or_default().to_owned(),
         target_template_hash: hash(plan.and_then(|plan| plan.to.as_ref())),
-        version: plan.and_then(|plan| plan.from.as_ref()).map(|from| from.id.clone()).unwrap_or_default(),
+        version: plan.and_then(|plan| plan.from.as_ref()).map(id_of).unwrap_or_default().to_owned(),
     }
 }

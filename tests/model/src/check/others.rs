@@ -7,9 +7,7 @@ use contracts::v1::{self, Verdict};
 use verifier::verdict::{Conclusion, conclude};
 
 use super::action::Action;
-use super::book::FoldId;
 use super::cluster;
-use super::executor::due;
 use super::mutation::Mutation;
 use super::order::Order;
 use super::person::Person;
@@ -174,10 +172,5 @@ impl System {
                 true
             }
         }
-    }
-
-    /// Whether the executor has something to report.
-    pub(super) fn is_due(&self, fold: FoldId) -> bool {
-        due(&self.book.fold(fold)).is_some()
     }
 }

@@ -204,7 +204,7 @@ fn executor_actions(system: &System, world: &World, replica: usize, actions: &mu
             if hand.live != Some(world.workload) {
                 actions.push(Action::ExecutorSees { replica });
             }
-            if system.is_due(hand.fold) {
+            if system.due(&system.book.fold(hand.fold), hand.live.flatten()).is_some() {
                 actions.push(Action::ExecutorReports { replica });
             }
             if system.scenario.late {

@@ -71,7 +71,9 @@ impl Promise {
         match self {
             Self::OneIncident => "S2: a workload has at most one open incident",
             Self::OneActs => "S2: no rollback writes while another incident of the workload is open",
-            Self::OneWrite => "S2: a planned rollback changes the pod template at most once",
+            Self::OneWrite => {
+                "S2: a planned rollback changes the pod template at most once, and once more where its image had moved"
+            }
             Self::IntentFirst => "S3: before every write there is a RollbackStarted that names exactly it",
             Self::NotOverwritten => "S4: a person's change is never overwritten",
             Self::NeverBack => "S6: never back to a version that was rolled back from",

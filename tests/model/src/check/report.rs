@@ -208,7 +208,10 @@ fn interesting() -> Vec<Property<System>> {
         ("verification failed", |system, world| any(system, world, |i| i.phase() == Phase::Closed(Outcome::VerificationFailed))),
         ("unresolved", |system, world| any(system, world, |i| i.phase() == Phase::Closed(Outcome::Unresolved))),
     ];
-    let others: [(&'static str, Condition); 10] = [
+    let others: [(&'static str, Condition); 11] = [
+        ("put back by its digest", |system, world| {
+            any(system, world, |i| i.moved.is_some() && i.phase() == Phase::Closed(Outcome::Completed))
+        }),
         ("joined", |system, world| any(system, world, |i| !i.joined.is_empty())),
         ("a second attempt", |system, world| any(system, world, |i| i.attempts.len() > 1)),
         ("taken over", |system, world| {

@@ -81,6 +81,8 @@ pub struct Scenario {
     pub asks: bool,
     /// Whether the pause switch is on from the beginning: what opens is halted by its decision.
     pub paused: bool,
+    /// Whether the good version's tag leads to another image since.
+    pub tag_moved: bool,
     /// Whether the bad version had proved itself before it went bad.
     pub bad_was_good: bool,
     /// What is known to break here, and left (runbooks/decisions/0009): everything else is judged.
@@ -108,6 +110,7 @@ impl Scenario {
         ledger_lags: false,
         asks: false,
         paused: false,
+        tag_moved: false,
         bad_was_good: false,
         leaves: &[],
     };
@@ -127,6 +130,7 @@ impl Scenario {
             Self::again,
             Self::stopped,
             Self::asking,
+            Self::moved,
         ];
         all.map(|scenario| scenario(depth)).into()
     }
@@ -286,6 +290,22 @@ impl Scenario {
             acts: if depth == Depth::Deep { 3 } else { 2 },
             person: &[Person::Approves, Person::Declines, Person::FixesForward],
             asks: true,
+            telling_waits: true,
+            ..Self::BARE
+        }
+    }
+
+    /// What comes back is another image than the good version had, so it is put back once more by its digest; with a person between.
+    #[must_use]
+    pub fn moved(depth: Depth) -> Self {
+        Self {
+            name: "a tag that moved, two executors and a person",
+            start: Start::Planned,
+            executors: 2,
+            crashes: 1,
+            acts: if depth == Depth::Deep { 2 } else { 1 },
+            person: &[Person::FixesForward, Person::RollsBack, Person::DeploysBadAgain, Person::Scales],
+            tag_moved: true,
             telling_waits: true,
             ..Self::BARE
         }

@@ -152,6 +152,10 @@ pub(crate) fn started(number: u128, attempt: u32, generation: i64, from: &str, t
     )
 }
 
+pub(crate) fn moved(number: u128) -> What {
+    of(number, v1::ImageMoved::default())
+}
+
 pub(crate) fn shifted(number: u128) -> What {
     of(number, v1::TrafficShifted::default())
 }

@@ -124,6 +124,7 @@ fn same(expected: &Fact, fact: &Fact) -> Result<(), String> {
 fn command(fact: &Fact) -> Option<Command> {
     Some(match fact.clone() {
         Fact::AnomalyDetected(f) => Command::Open(f),
+        Fact::NotificationsRouted(f) => Command::Route(f),
         Fact::CurrentVersionIdentified(f) => Command::IdentifyCurrent(f),
         Fact::PreviousVersionFound(f) => Command::FindPrevious(f),
         Fact::PreviousVersionMissing(f) => Command::MissPrevious(f),
@@ -137,6 +138,7 @@ fn command(fact: &Fact) -> Option<Command> {
         Fact::RollbackStarted(f) => Command::StartAttempt(f),
         Fact::BadPodsScaledDown(f) => Command::ReportBadPodsDown(f),
         Fact::PreviousVersionDeployed(f) => Command::ReportDeployed(f),
+        Fact::ImageMoved(f) => Command::ReportImageMoved(f),
         Fact::PodsReady(f) => Command::ReportPodsReady(f),
         Fact::TrafficShifted(f) => Command::ReportTrafficShifted(f),
         Fact::RollbackFailed(f) => Command::Fail(f),

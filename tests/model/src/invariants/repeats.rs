@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::Fact;
 use contracts::subjects::workload_path;
+use lastgood_core::configuration::id_of;
 
 use super::Invariant;
 use super::fold::Incidents;
@@ -41,13 +42,15 @@ impl Invariant for NeverBack {
                 }
             }
             Fact::RollbackPlanned(planned) => {
-                let to = planned.plan.and_then(|plan| plan.to).map(|to| to.template_hash).unwrap_or_default();
+                let to = planned.plan.and_then(|plan| plan.to).map(|to| id_of(&to).to_owned()).unwrap_or_default();
                 if self.left.get(&path).is_some_and(|left| left.contains(&to)) {
                     return Err(format!("{subject} plans to go back to {to}, which was rolled back from"));
                 }
             }
             Fact::RollbackStarted(started) => {
-                self.left.entry(path).or_default().insert(started.template_hash);
+                // The version, and not the template that is replaced: that may be the good one, by a tag that had moved.
+                let left = if started.version.is_empty() { started.template_hash } else { started.version };
+                self.left.entry(path).or_default().insert(left);
             }
             _ => {}
         }

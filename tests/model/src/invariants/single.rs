@@ -1,4 +1,5 @@
-//! S2: at most one rollback acts on a workload at a time, and a planned rollback changes the workload's pod template at most once.
+//! S2: at most one rollback acts on a workload at a time, and a planned rollback changes the workload's pod template at most once, and once
+//! more only where the log says that its images had moved.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +44,12 @@ impl Invariant for OneRollback {
         let (incident, _) = stamp(write.after.as_deref());
         let times = self.changes.entry(incident.clone()).or_default();
         *times += 1;
-        if *times > 1 { Err(format!("{incident} changed the template of {} {times} times", write.name)) } else { Ok(()) }
+        let moved = self.incidents.named(&incident).is_some_and(|known| known.incident.moved.is_some());
+        if *times > 1 + u32::from(moved) {
+            Err(format!("{incident} changed the template of {} {times} times", write.name))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -60,5 +66,9 @@ mod tests {
         let write = |from, to| forge::wrote(forge::object(from, 1, "inc_", 0), forge::object(to, 2, &forge::id(1), 1));
         holds(OneRollback::default(), vec![write("b", "a")]);
         broken(OneRollback::default(), vec![write("b", "a"), write("b", "a")], "2 times");
+        let mut moved = vec![forge::opened(1), write("b", "a"), forge::moved(1), write("a", "c")];
+        holds(OneRollback::default(), moved.clone());
+        moved.push(write("c", "a"));
+        broken(OneRollback::default(), moved, "3 times");
     }
 }

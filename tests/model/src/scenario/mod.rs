@@ -50,6 +50,8 @@ pub enum Action {
     Scale(usize, u64),
     /// It is deleted.
     Delete(usize),
+    /// A tag is pushed again, with what another tag stands for.
+    MoveTag(&'static str, &'static str),
     /// Its alert fires whatever its pods do, or not any more.
     Stubborn(usize, bool),
     /// Somebody throws the pause switch.

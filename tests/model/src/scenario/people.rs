@@ -49,7 +49,7 @@ fn manifest(workload: &Workload, tag: &str, epoch: i64) -> Value {
             "template": {
                 "metadata": {"labels": labels},
                 "spec": {"containers": [{
-                    "name": "web", "image": format!("docker.io/local/web:{tag}"), "env": env, "ports": [{"containerPort": 8080}],
+                    "name": "web", "image": image(tag), "env": env, "ports": [{"containerPort": 8080}],
                     "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1}
                 }]}
             }
@@ -130,6 +130,17 @@ pub fn pause(world: &Shared, workload: &Workload, paused: bool) {
 /// Scales, as an autoscaler does.
 pub fn scale(world: &Shared, workload: &Workload, replicas: u64) {
     edit(world, DEPLOYMENTS, &workload.name, |object| object["spec"]["replicas"] = replicas.into());
+}
+
+/// Pushes a tag again, with what another one stands for.
+pub fn move_tag(world: &Shared, tag: &str, to: &str) {
+    world.note(format!("the tag {tag} leads to {to} now"));
+    world.count("people: tag moved");
+    world.cluster.move_tag(&image(tag), &image(to));
+}
+
+fn image(tag: &str) -> String {
+    format!("docker.io/local/web:{tag}")
 }
 
 /// Deletes it.

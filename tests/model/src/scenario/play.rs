@@ -67,6 +67,7 @@ fn perform(world: &Shared, script: &Script, orders: &Orders, owners: &mut Owners
         Action::PutBadBack(index) => owners.put_bad_back(world, workload(index)),
         Action::PauseRollout(index, paused) => people::pause(world, workload(index), *paused),
         Action::Scale(index, replicas) => people::scale(world, workload(index), *replicas),
+        Action::MoveTag(tag, to) => people::move_tag(world, tag, to),
         Action::Delete(index) => people::delete(world, workload(index)),
         Action::Stubborn(index, on) => {
             lock(&world.stubborn).insert(workload(index).name.clone(), *on);

@@ -34,6 +34,7 @@ pub fn script(seed: u64) -> Script {
         }
     }
     people(&dice, &mut actions);
+    tags(&Dice::of(seed, "tags"), &mut actions);
     if rough > 0.0 {
         accidents(&dice, rough, &processes, &mut actions);
         clocks(&Dice::of(seed, "clocks"), &processes, &mut actions);
@@ -207,6 +208,14 @@ fn people(dice: &Dice, actions: &mut Vec<(u64, Action)>) {
         if dice.chance(0.7) {
             actions.push((at + dice.between(10_000, 90_000), Action::Switch(false)));
         }
+    }
+}
+
+/// The tag of the first good version is pushed again: whoever pulls it from then on gets something else.
+fn tags(dice: &Dice, actions: &mut Vec<(u64, Action)>) {
+    if dice.chance(0.15) {
+        let to = dice.pick::<&str>(&["v1-failing", "v1-failing", "v1-crashing", "v1-never-ready", "v2"]);
+        actions.push((dice.between(34_000, 200_000), Action::MoveTag("v1", to)));
     }
 }
 

@@ -4,7 +4,11 @@
 
 use std::time::Duration;
 
+use lastgood_core::policy::{Limits, Origin, Policy, read};
 use orchestrator::config::{Archive, Budgets, Deadlines, MassFailure, Settings};
+use serde_json::json;
+
+use crate::world::dice::Dice;
 
 /// `ingest`.
 #[must_use]
@@ -52,6 +56,26 @@ pub fn orchestrator() -> Settings {
     }
 }
 
+/// In some worlds a policy says who is told: news has a receiver, and whoever does not acknowledge is followed by others, one of them by a name
+/// that nobody knows.
+///
+/// # Panics
+/// Where the product takes no such policy.
+#[must_use]
+pub fn policy(seed: u64) -> Option<Policy> {
+    let escalation = json!([
+        {"audience": "onCall"},
+        {"after": "20s", "receivers": ["slack"]},
+        {"after": "40s", "receivers": ["misspelt"]},
+        {"after": "70s", "audience": "teamLead"},
+    ]);
+    let routes = json!([{"severities": ["inform"], "receivers": ["slack"]}]);
+    let document = json!({"apiVersion": "lastgood.dev/v1alpha1", "kind": "ClusterRollbackPolicy", "metadata": {"name": "told"},
+        "spec": {"notify": {"routes": routes, "escalation": escalation}}});
+    let policy = || read(&document, Origin::File, &Limits::default()).expect("a good policy");
+    Dice::of(seed, "told by a policy").chance(0.25).then(policy)
+}
+
 /// How long after the last fault everything has to be closed: every deadline once, each with the executor's and verifier's grace, the
 /// longest back-off of a redelivery, and a minute for good measure.
 pub const SETTLED_WITHIN: Duration = Duration::from_mins(12);
@@ -73,5 +97,7 @@ mod tests {
     #[test]
     fn the_product_takes_these_settings() {
         super::orchestrator().check().unwrap();
+        let policies: Vec<_> = (0..40).filter_map(super::policy).collect();
+        assert!((1..30).contains(&policies.len()) && policies.iter().all(|policy| policy.says.is_ok()), "{policies:?}");
     }
 }

@@ -11,7 +11,6 @@ use axum::body::Body;
 use http::Request;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use testbed::sim::memory::behaviour;
 use testbed::workload::Behaviour;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
@@ -130,7 +129,7 @@ fn fails(world: &Shared, workload: &str) -> bool {
     world.cluster.list("pods", NAMESPACE).iter().any(|pod| {
         let conditions = pod["status"]["conditions"].as_array();
         let ready = conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"));
-        ready && pod["metadata"]["labels"]["app"] == workload && behaviour(pod) == Behaviour::Failing
+        ready && pod["metadata"]["labels"]["app"] == workload && world.cluster.behaviour(pod) == Behaviour::Failing
     })
 }
 

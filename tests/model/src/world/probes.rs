@@ -11,7 +11,6 @@ use async_trait::async_trait;
 use http::StatusCode;
 use prometheus_http_query::response::Data;
 use serde_json::Value;
-use testbed::sim::memory::behaviour;
 use testbed::workload::Behaviour;
 use verifier::checks::Tools;
 use verifier::net::{HttpAnswer, HttpProbe, Network, Prometheus};
@@ -67,7 +66,7 @@ impl Network for Reach {
             return self.silence("connection reset by peer");
         }
         let Some(pod) = self.pod(probe.address) else { return self.silence("connection refused") };
-        let behaviour = behaviour(&pod);
+        let behaviour = self.world.cluster.behaviour(&pod);
         if probe.path == "/" && behaviour == Behaviour::Slow {
             tokio::time::sleep(Duration::from_secs(3)).await;
         }

@@ -72,6 +72,9 @@ impl Incarnation {
         let cluster = Arc::new(LiveCluster::new(client.clone()));
         let rules = correlate::Rules { cluster: CLUSTER.to_owned(), cluster_label: None };
         let engine = Engine::new(bus.clone(), cluster, rules, settings::orchestrator());
+        if let Some(policy) = settings::policy(self.world.seed) {
+            engine.policies.change(|index| index.put(policy));
+        }
         wiring::consume(&engine, &self.life);
         wiring::archive(&engine, &self.life);
         let stopping = self.life.stopping();
@@ -115,6 +118,7 @@ impl Incarnation {
         let desk = Arc::new(Desk {
             log: Arc::new(log),
             channels: people::channels(&self.world, &self.gate, &self.dice),
+            named: Vec::new(),
             fallback: None,
             links: settings.links(),
             give_up_after: settings.give_up_after,

@@ -123,6 +123,10 @@ fn acting(fact: &Fact) -> Option<Told> {
             let deployed = format!("patched: generation {}, ReplicaSet {}", fact.workload_generation, fact.replica_set);
             say("n12", "last good deployed", vec![deployed], Tone::Good)
         }
+        Fact::ImageMoved(fact) => {
+            let images = fact.images.iter().map(lastgood_core::words::moved_image).collect();
+            say("n12", "a tag has moved: again, by digest", images, Tone::Bad)
+        }
         Fact::PodsReady(fact) => say("n13 n14", "pods ready", vec![format!("{} of {}", fact.ready, fact.desired)], Tone::Good),
         Fact::TrafficShifted(fact) => say("n15", "traffic shifted", fact.services.clone(), Tone::Good),
         Fact::RollbackFailed(fact) => {

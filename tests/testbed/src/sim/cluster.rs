@@ -120,6 +120,7 @@ impl SimCluster {
             imagined: options.imagined,
             available: watch::Sender::new(true),
             conflicts: AtomicUsize::new(0),
+            tags: Mutex::default(),
             pulls: Mutex::new(HashMap::new()),
         });
         store::seed(&shared.store).map_err(|error| SimError::Setup(error.to_string()))?;
@@ -169,6 +170,11 @@ impl SimCluster {
     pub fn set_pull_ok(&self, image: &str, ok: bool) {
         let mut pulls = self.shared.pulls.lock().unwrap_or_else(PoisonError::into_inner);
         pulls.insert(image.to_owned(), ok);
+    }
+
+    /// Lets an image's name lead to what another one stands for, as a push of its tag does. Running containers aren't touched.
+    pub fn move_tag(&self, image: &str, to: &str) {
+        self.shared.tags.lock().unwrap_or_else(PoisonError::into_inner).lead(image, to);
     }
 
     /// Deletes a Deployment's ReplicaSets that have no pods, as a `revisionHistoryLimit` of 0 would; answers how many.

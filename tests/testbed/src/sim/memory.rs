@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -59,6 +59,7 @@ impl MemoryCluster {
             imagined: true,
             available: watch::Sender::new(true),
             conflicts: AtomicUsize::new(0),
+            tags: Mutex::default(),
             pulls: Mutex::new(HashMap::new()),
         });
         store::seed(&shared.store).map_err(|error| SimError::Setup(error.to_string()))?;
@@ -116,17 +117,23 @@ impl MemoryCluster {
         self.shared.store.delete(&kind, place, &Deletion::default()).is_ok()
     }
 
+    /// Lets an image's name lead to what another one stands for, as a push of its tag does. Running containers aren't touched.
+    pub fn move_tag(&self, image: &str, to: &str) {
+        self.shared.tags.lock().unwrap_or_else(PoisonError::into_inner).lead(image, to);
+    }
+
+    /// How the image that a pod's first container runs behaves; before it has started, what its name says.
+    #[must_use]
+    pub fn behaviour(&self, pod: &Value) -> Behaviour {
+        let text = |path: &str| pod.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let content = self.shared.content_of(text("/status/containerStatuses/0/imageID"));
+        parse_image(content.as_deref().unwrap_or_else(|| text("/spec/containers/0/image"))).1
+    }
+
     /// Makes every watch end with `410 Gone`, as after a compaction.
     pub fn expire_watches(&self) {
         self.shared.store.forget_log();
     }
-}
-
-/// How the image of a pod's first container behaves.
-#[must_use]
-pub fn behaviour(pod: &Value) -> Behaviour {
-    let image = pod.pointer("/spec/containers/0/image").and_then(Value::as_str).unwrap_or_default();
-    parse_image(image).1
 }
 
 #[cfg(test)]

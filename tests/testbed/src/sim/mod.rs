@@ -30,6 +30,7 @@ mod state;
 mod status_condition;
 mod store;
 mod table;
+mod tags;
 mod validate;
 
 use std::collections::HashMap;
@@ -60,6 +61,8 @@ struct Shared {
     available: watch::Sender<bool>,
     /// How many of the next writes are refused as stale.
     conflicts: AtomicUsize,
+    /// Where tags lead.
+    tags: Mutex<tags::Tags>,
     /// Images that can, or can't, be pulled whatever their tag says.
     pulls: Mutex<HashMap<String, bool>>,
 }
@@ -69,6 +72,16 @@ impl Shared {
     fn take_conflict(&self) -> bool {
         let took = self.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         took.is_ok()
+    }
+
+    /// The content that an image's name leads to now.
+    fn content(&self, image: &str) -> Option<String> {
+        self.tags.lock().unwrap_or_else(PoisonError::into_inner).content(image)
+    }
+
+    /// The content that runs under an image's id.
+    fn content_of(&self, image_id: &str) -> Option<String> {
+        self.content(Some(image_id).filter(|id| id.contains('@'))?)
     }
 
     /// What was said about pulling an image, if anything.

@@ -163,7 +163,7 @@ fn alert(occurrence: &v1::Occurrence) -> Value {
 }
 
 fn version(version: &v1::Version) -> Value {
-    let images = version.images.iter().map(|image| json!({"container": image.container, "image": image.image}));
+    let images = version.images.iter().map(crate::record::image);
     json!({"hash": version.template_hash, "images": images.collect::<Vec<_>>()})
 }
 
@@ -181,6 +181,7 @@ fn notice(notice: &lastgood_core::incident::Notice) -> Value {
         "reason_words": words(&notice.request.reason),
         "summary": notice.request.summary,
         "runbook": notice.request.runbook,
+        "receivers": notice.request.receivers,
         "requested_at": notice.requested_at.to_string(),
         "settled_at": notice.settled_at.map(|at| at.to_string()),
         "delivered": notice.delivered,

@@ -107,6 +107,7 @@ fn awaited(kind: DeadlineKind) -> String {
         "verify" => "the smoke tests",
         "resolve" => "the alert to resolve and the cluster to be tidied up",
         "acknowledge" => "somebody to acknowledge the page",
+        "escalate" => "somebody to acknowledge the page, before the next is called",
         "notify" => "the notifications to be delivered",
         other => return words(other),
     };

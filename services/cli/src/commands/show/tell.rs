@@ -108,6 +108,7 @@ fn acting(fact: &Fact) -> Option<Vec<String>> {
             let set = if fact.replica_set.is_empty() { String::new() } else { format!(", ReplicaSet {}", fact.replica_set) };
             vec![format!("generation {}{set}", fact.workload_generation)]
         }
+        Fact::ImageMoved(fact) => fact.images.iter().map(moved).collect(),
         Fact::TrafficShifted(fact) => fact.services.clone(),
         Fact::RollbackFailed(fact) => failed(fact),
         Fact::SmokeTestFinished(fact) => {
@@ -129,6 +130,10 @@ fn acting(fact: &Fact) -> Option<Vec<String>> {
     })
 }
 
+fn moved(image: &v1::MovedImage) -> String {
+    format!("container {} of {}: {} was {}, is {}", image.container, image.pod, image.image, image.recorded, image.found)
+}
+
 fn ending(fact: &Fact) -> Option<Vec<String>> {
     Some(match fact {
         Fact::StatusUpdated(fact) if !fact.event_name.is_empty() => vec![format!("Event {}", fact.event_name)],
@@ -145,7 +150,11 @@ fn ending(fact: &Fact) -> Option<Vec<String>> {
 
 fn telling(fact: &Fact) -> Vec<String> {
     match fact {
-        Fact::NotificationRequested(fact) => [lines(&fact.summary), vec![runbook(&fact.runbook)]].concat(),
+        Fact::NotificationRequested(fact) => {
+            let too = if fact.audience_too { ", and the usual way" } else { "" };
+            let to = if fact.receivers.is_empty() { String::new() } else { format!("to {}{too}", fact.receivers.join(", ")) };
+            [lines(&fact.summary), vec![to, runbook(&fact.runbook)]].concat()
+        }
         Fact::Announced(fact) if !fact.channel.is_empty() => vec![format!("channel {} {}", fact.channel, fact.thread)],
         Fact::OnCallNotified(v1::OnCallNotified { dedup_key, .. }) | Fact::Escalated(v1::Escalated { dedup_key, .. })
             if !dedup_key.is_empty() =>

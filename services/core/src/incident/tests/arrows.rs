@@ -17,6 +17,49 @@ fn no_attempt_begins_after_the_write_was_seen() {
     assert!(matches!(case.run(&start(2)), Err(Refusal::Illegal { phase: Phase::Acting, .. })));
 }
 
+/// The plan of `to_planned`, with a template whose image was recorded.
+fn plan_with_images() -> Command {
+    let Command::Plan(mut made) = plan() else { unreachable!("it makes a plan") };
+    let template = serde_json::json!({"spec": {"containers": [{"name": "web", "image": "web:v1"}]}});
+    made.template_json = template.to_string().into_bytes();
+    let image = v1::ContainerImage { container: "web".into(), image: "web:v1".into(), digest: "sha256:a".into() };
+    made.to =
+        Some(v1::Version { template_hash: crate::template::hash(&template), images: vec![image], ..v1::Version::default() });
+    Command::Plan(made)
+}
+
+fn image_moved(attempt: u32) -> Command {
+    let image = v1::MovedImage { container: "web".into(), recorded: "sha256:a".into(), ..v1::MovedImage::default() };
+    Command::ReportImageMoved(v1::ImageMoved {
+        attempt,
+        template_hash: "tagged".into(),
+        workload_revision: 3,
+        images: vec![image],
+    })
+}
+
+#[test]
+fn an_image_that_moved_is_put_back_once_more_by_its_digest() {
+    let deployed = |attempt| Command::ReportDeployed(v1::PreviousVersionDeployed { attempt, ..Default::default() });
+    let to_planned = [&to_planned()[..3], &[plan_with_images()]].concat();
+    let mut case = Case::default().must(&to_planned);
+    assert!(matches!(case.run(&image_moved(0)), Err(Refusal::Illegal { phase: Phase::Planned, .. })), "nothing was put back yet");
+    case = case.must(&[start(1), deployed(1)]);
+    let nothing = Command::ReportImageMoved(v1::ImageMoved { attempt: 1, template_hash: "tagged".into(), ..Default::default() });
+    assert!(matches!(case.run(&nothing), Err(Refusal::Invalid { field: "images", .. })));
+    assert_eq!(case.run(&image_moved(1)).unwrap(), ["image_moved"]);
+    assert_eq!(case.run(&image_moved(1)), Err(Refusal::AlreadySo));
+    let (_, plan) = case.state.plan.clone().unwrap();
+    assert!(String::from_utf8(plan.template_json).unwrap().contains("web@sha256:a"));
+    // What another replica still sees of the first write is no report of the second.
+    assert_eq!(case.run(&deployed(1)), Err(Refusal::WrongAttempt { given: 1, expected: 2 }));
+    assert!(matches!(case.run(&start(2)), Err(Refusal::Invalid { field: "template_hash", .. })), "it replaces the tagged one");
+    let Command::StartAttempt(mut second) = start(2) else { unreachable!("it makes an intent") };
+    second.template_hash = "tagged".into();
+    let mut case = case.must(&[Command::StartAttempt(second), deployed(2)]);
+    assert!(matches!(case.run(&start(3)), Err(Refusal::Illegal { .. })), "no third write");
+}
+
 #[test]
 fn nothing_halts_what_may_have_been_written() {
     let given_up = Command::Halt { reason: HaltReason::Undeliverable, detail: String::new(), would_do: String::new() };

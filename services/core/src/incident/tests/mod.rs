@@ -1,7 +1,9 @@
-//! The state machine: `arrows` has each arrow of the workflow, `waiting` those of plans that wait, `properties` any sequence of commands.
+//! The state machine: `arrows` has each arrow of the workflow, `waiting` those of plans that wait, `routing` those of routes and
+//! escalations, `properties` any sequence of commands.
 
 mod arrows;
 mod properties;
+mod routing;
 mod waiting;
 
 use super::*;

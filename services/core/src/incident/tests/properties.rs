@@ -3,6 +3,7 @@
 use contracts::v1::OnTimeout;
 use proptest::prelude::*;
 
+use super::routing::three_steps;
 use super::waiting::asking;
 use super::*;
 
@@ -20,6 +21,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         Just("failed.pods_not_ready"),
         Just("verification_failed.smoke_tests_failed"),
         Just("unacknowledged"),
+        Just("unacknowledged.2"),
         Just("approval"),
         Just("halted.approval_timed_out"),
         Just("halted.resolved_before_action"),
@@ -46,6 +48,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             acknowledge(),
             Command::PersonAct(v1::PersonActed { action: Action::Decline.into(), ..Default::default() }),
             Command::PersonAct(v1::PersonActed { action: Action::Approve.into(), ..Default::default() }),
+            three_steps(),
             asking(300, OnTimeout::Halt, 0),
             asking(300, OnTimeout::Proceed, 0),
             asking(300, OnTimeout::Proceed, 400),

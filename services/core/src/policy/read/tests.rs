@@ -24,7 +24,7 @@ fn all_problems_are_told_at_once_with_field_value_and_remedy() {
         "alerts": [{}, {"matchers": ["severity~page"]}],
         "freeze": [{"reason": "x", "start": "18:00", "end": "08:00", "timeZone": "UTC"}, {"start": "18:00", "end": "08:00", "timeZone": "Mars/Olympus"}],
         "checks": [{"name": "home", "http": {"path": "x"}}, {"name": "home", "tcp": {"port": 1}}],
-        "notify": {"routes": [{"reasons": ["frozn"]}], "escalation": [{"after": "10m", "audience": "onCall"}, {"after": "1m"}]},
+        "notify": {"routes": [{"reasons": ["frozn"]}], "escalation": [{"after": "10m", "audience": "onCall"}, {"after": "1m"}, {"after": "2d", "receivers": ["a"]}]},
         "approval": {"within": "0s"},
     }));
     let wanted = [
@@ -41,6 +41,7 @@ fn all_problems_are_told_at_once_with_field_value_and_remedy() {
         "spec.freeze[1].timeZone: \"Mars/Olympus\" is no time zone; use an IANA name like Europe/Berlin",
         "spec.mode: \"fast\" is none of observe, approve, auto",
         "spec.notify.escalation[1].after: is earlier than the step before; sort the steps",
+        "spec.notify.escalation[2].after: is longer than a day; an incident stays open, and takes up all that comes after it, until its last call",
         "spec.notify.escalation[1]: calls nobody; name an audience or receivers",
         "spec.notify.routes[0].reasons[0]: \"frozn\" is no reason; take one that has a page in the runbooks, like observe_mode, or completed",
         "spec.notify.routes[0].receivers: is empty; name who is told",

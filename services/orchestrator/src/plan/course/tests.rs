@@ -51,7 +51,7 @@ fn observed(image: &str) -> LedgerFact {
 }
 
 fn available(image: &str) -> LedgerFact {
-    v1::VersionAvailable { template_hash: hash(image), replicas: 2, restarts: 0 }.into()
+    v1::VersionAvailable { template_hash: hash(image), replicas: 2, restarts: 0, images: Vec::new() }.into()
 }
 
 fn ledger(facts: &[LedgerFact]) -> LedgerView {
@@ -361,7 +361,7 @@ fn edited(with: bool) -> Case {
             v1::Version { template_hash: hash("web:v2"), id: id.clone(), configuration, images, ..v1::Version::default() };
         let template_json = template.to_string().into_bytes();
         let observed = v1::VersionObserved { version: Some(version), template_json, ..v1::VersionObserved::default() };
-        let available = v1::VersionAvailable { template_hash: id, replicas: 2, restarts: 0 };
+        let available = v1::VersionAvailable { template_hash: id, replicas: 2, restarts: 0, images: Vec::new() };
         [LedgerFact::from(observed), available.into()]
     };
     let mut facts = observed("old").to_vec();

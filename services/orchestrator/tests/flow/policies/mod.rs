@@ -12,6 +12,7 @@ use testbed::wait::until;
 use super::world::{DEADLINE, World, still};
 
 mod looks;
+mod notify;
 mod rules;
 mod told;
 

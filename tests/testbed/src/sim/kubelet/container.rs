@@ -15,6 +15,7 @@ use crate::sim::Shared;
 use crate::sim::events;
 use crate::sim::ident;
 use crate::sim::json::Json as _;
+use crate::sim::tags;
 use crate::workload::{Behaviour, Identity, Steering, serve};
 
 /// How often a failing probe is told as an event: not every quarter of a second.
@@ -39,8 +40,7 @@ impl Container {
         let mut status = waiting(&self.spec);
         let mut restarts = 0;
         loop {
-            let program = self.configured(&mut status).await;
-            self.pull(&program, &mut status).await;
+            let program = self.pulled(&mut status).await;
             status.put("/restartCount", restarts);
             let exit = self.run(&program, &mut status).await;
             let id = status.text("/containerID").to_owned();
@@ -69,12 +69,12 @@ impl Container {
     }
 
     /// Waits until everything is there that it refers to.
-    async fn configured(&self, status: &mut Value) -> Program {
+    async fn configured(&self, status: &mut Value) -> Value {
         let namespace = self.pod.text("/metadata/namespace");
         let look = |kind: &str, name: &str| self.shared.store.get(kind, namespace, name);
         loop {
             match configuration::resolved(&self.pod, &self.spec, &look) {
-                Ok(container) => return image::program(&container, self.pod.text("/metadata/name")),
+                Ok(container) => return container,
                 Err(missing) => {
                     self.emit("Failed", &format!("Error: {missing}"));
                     self.wait(status, "CreateContainerConfigError", &missing);
@@ -95,16 +95,23 @@ impl Container {
         })
     }
 
-    /// Waits until the image can be pulled.
-    async fn pull(&self, program: &Program, status: &mut Value) {
+    /// Waits until everything is there, the image too, which may be another one each time.
+    async fn pulled(&self, status: &mut Value) -> Program {
         let image = self.spec.text("/image");
-        let allowed = || {
-            let normally = program.identity.behaviour != Behaviour::Unpullable;
-            self.shared.pull_allowed(image).unwrap_or(normally)
-        };
         let timing = self.shared.timing;
         let mut pause = timing.backoff;
-        while !allowed() {
+        let mut container = self.configured(status).await;
+        loop {
+            if let Some(content) = self.shared.content(image) {
+                container.put("/image", content.clone());
+                let program = image::program(&container, self.pod.text("/metadata/name"));
+                let normally = program.identity.behaviour != Behaviour::Unpullable;
+                if self.shared.pull_allowed(image).unwrap_or(normally) {
+                    status.put("/imageID", tags::image_id(image, &content));
+                    self.emit("Pulled", &format!("Container image {image:?} already present on machine"));
+                    return program;
+                }
+            }
             let message =
                 format!("rpc error: code = NotFound desc = failed to pull and unpack image {image:?}: {image}: not found");
             self.emit("Failed", &format!("Failed to pull image {image:?}: {message}"));
@@ -116,7 +123,6 @@ impl Container {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(timing.backoff_limit);
         }
-        self.emit("Pulled", &format!("Container image {image:?} already present on machine"));
     }
 
     fn wait(&self, status: &mut Value, reason: &str, message: &str) {
@@ -142,7 +148,6 @@ impl Container {
         let uid = self.pod.text("/metadata/uid");
         self.shared.logs.start(uid, name);
         status.put("/containerID", format!("simulated://{}", ident::sha256(&ident::uid())));
-        status.put("/imageID", image::image_id(self.spec.text("/image")));
         status.put("/state", json!({"running": {"startedAt": ident::now_text()}}));
         status.put("/started", true);
         let bound = if self.shared.imagined { Ok(None) } else { TcpListener::bind((self.ip, program.port)).await.map(Some) };
@@ -257,10 +262,11 @@ pub(super) fn waiting(spec: &Value) -> Value {
 }
 
 /// The status of an init container, which always succeeds at once here.
-pub(super) fn initialised(spec: &Value) -> Value {
+pub(super) fn initialised(shared: &Shared, spec: &Value) -> Value {
     let now = ident::now_text();
     let mut status = waiting(spec);
-    status.put("/imageID", image::image_id(spec.text("/image")));
+    let content = shared.content(spec.text("/image")).unwrap_or_default();
+    status.put("/imageID", tags::image_id(spec.text("/image"), &content));
     status.put("/ready", true);
     status.put("/state", json!({"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now}}));
     status

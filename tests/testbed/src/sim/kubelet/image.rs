@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use crate::sim::ident;
 use crate::sim::json::Json as _;
 use crate::workload::{Behaviour, Identity, parse_image};
 
@@ -41,16 +40,6 @@ pub(super) fn program(container: &Value, pod: &str) -> Program {
     }
 }
 
-/// The image's id as a runtime tells it: the repository and a digest, here the hash of the whole name.
-pub(super) fn image_id(image: &str) -> String {
-    let name = image.split('@').next().unwrap_or(image);
-    let repository = match name.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => repository,
-        _ => name,
-    };
-    format!("{repository}@sha256:{}", ident::sha256(image))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -67,13 +56,5 @@ mod tests {
         assert_eq!(set.identity.version, "v3");
         assert_eq!((set.identity.behaviour, set.port), (Behaviour::Slow, 81));
         assert_eq!(program(&json!({"image": "web"}), "p").port, 8080);
-    }
-
-    #[test]
-    fn image_ids_differ_by_tag_and_keep_the_repository() {
-        let one = image_id("docker.io/local/web:v1");
-        assert!(one.starts_with("docker.io/local/web@sha256:"), "{one}");
-        assert_ne!(one, image_id("docker.io/local/web:v2"));
-        assert!(image_id("localhost:5000/web").starts_with("localhost:5000/web@"));
     }
 }

@@ -75,7 +75,7 @@ fn address(containers: &[Value], imagined: bool) -> IpAddr {
 fn write(shared: &Shared, place: (&str, &str), pod: &Value, statuses: &[Value], started: &str, ip: IpAddr) {
     let ready = statuses.iter().all(|status| status.flag("/ready"));
     let ran = statuses.iter().any(|status| !status.text("/containerID").is_empty());
-    let init: Vec<Value> = pod.items("/spec/initContainers").iter().map(initialised).collect();
+    let init: Vec<Value> = pod.items("/spec/initContainers").iter().map(|spec| initialised(shared, spec)).collect();
     shared.store.edit("pods", place, |pod| {
         let conditions: Vec<Value> =
             [("Initialized", true), ("Ready", ready), ("ContainersReady", ready), ("PodScheduled", true)]
