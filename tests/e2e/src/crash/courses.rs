@@ -64,6 +64,10 @@ const FORGETFUL: &[(&str, &str)] = &[
     ("ORCHESTRATOR__MASS_FAILURE__WINDOW", "0s"),
 ];
 
+/// A policy that says who is called after whom.
+const ESCALATION: &[(&str, &str)] =
+    &[("ORCHESTRATOR__POLICIES_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/policies/escalation.yaml"))];
+
 /// All ways; those whose facts others have too come last.
 pub const COURSES: &[Course] = &[
     course!(good, &[], false),
@@ -80,6 +84,7 @@ pub const COURSES: &[Course] = &[
     course!(resolved_by_prometheus, &[], true),
     course!(unanswered, &[], false),
     course!(moved, &[], false),
+    course!(called, ESCALATION, false),
     course!(approved, &[("ORCHESTRATOR__BUDGETS__CLUSTER_CONCURRENT", "5")], false),
 ];
 
@@ -171,6 +176,11 @@ async fn unacknowledged(world: &SmallWorld) -> Result<Left> {
     let incident = world.opens(&app, 0).await?;
     world.page(&incident, "team_lead").await?;
     left(world, app, incident, vec![alarm]).await
+}
+
+/// The same, by a policy: the next step of its escalation is called.
+async fn called(world: &SmallWorld) -> Result<Left> {
+    unacknowledged(world).await
 }
 
 /// An application whose only version serves errors, and the alert about that.
