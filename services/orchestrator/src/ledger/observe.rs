@@ -111,10 +111,13 @@ fn owners_of(json: &[u8]) -> Vec<(String, String, Value)> {
     serde_json::from_slice(json).map(|fields| template_owners(&fields)).unwrap_or_default()
 }
 
-/// Versions that something carries and that the ledger doesn't know, oldest first. Nobody knows with which configuration they ran.
+/// Versions that something carries and that the ledger doesn't know, oldest first. Nobody knows with which configuration they ran. What is older
+/// than the ledger's last look at another version was known once, and let go: the cluster may keep more versions than the ledger does.
 fn found_besides(view: &LedgerView, deployment: &Object, current: &str, sets: &BTreeMap<String, &Carrier>) -> Vec<LedgerFact> {
-    let mut unknown: Vec<_> =
-        sets.iter().filter(|(hash, _)| *hash != current && view.of_template(hash).next().is_none()).collect();
+    let looked = view.ledger.versions.values().map(|known| known.last_current_at).max();
+    let let_go = |set: &Carrier| looked.zip(set.created).is_some_and(|(looked, created)| created <= looked);
+    let is_unknown = |hash: &String| hash != current && view.of_template(hash).next().is_none();
+    let mut unknown: Vec<_> = sets.iter().filter(|(hash, set)| is_unknown(hash) && !let_go(set)).collect();
     unknown.sort_by_key(|(_, set)| set.revision);
     let observed = |(hash, set): (&String, &&Carrier)| {
         LedgerFact::from(v1::VersionObserved {
@@ -213,6 +216,18 @@ mod tests {
         let view = record(view, &rolled);
         let undone = observe(&view, &deployment("web:v1", 0), &[set("web:v1", 3), set("web:v2", 2)]);
         assert_eq!(told(&undone), ["observed web:v1"]);
+    }
+
+    #[test]
+    fn what_was_let_go_does_not_come_back_while_the_cluster_keeps_it() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let old = set("web:v1", 1);
+        let later = |image: &str, revision| Carrier { created: Some(at("2026-11-21T12:00:00Z")), ..set(image, revision) };
+        let two = observe(&LedgerView::default(), &deployment("web:v2", 2), &[set("web:v2", 2)]);
+        let view = two.iter().fold(LedgerView::default(), |view, fact| view.with(1, at("2026-11-21T11:00:00Z"), fact));
+        // The third came and went while nobody looked.
+        let sets = [old, set("web:v2", 2), later("web:v3", 3), later("web:v4", 4)];
+        assert_eq!(told(&observe(&view, &deployment("web:v4", 2), &sets)), ["observed web:v3", "observed web:v4"]);
     }
 
     #[test]
