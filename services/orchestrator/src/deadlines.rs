@@ -149,6 +149,8 @@ impl Fired {
             return Ok(Command::PassDeadline(kind));
         }
         let incident = self.engine.incidents.load(subject, None).await?.incident;
+        // What is let begin begins now: an outage may lie between, and a window may have begun in it.
+        let now = now.max(self.engine.clock.now());
         let frozen = if ends_wait(&incident, kind) { self.engine.frozen(&subject.workload, now).await } else { Ok(None) };
         match frozen {
             Ok(Some(why)) => Ok(Command::PassDeadlineFrozen(kind, why)),

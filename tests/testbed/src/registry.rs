@@ -84,6 +84,10 @@ impl Registry {
         }
         let program = self.program.as_deref().context("no program to push")?;
         let (layer, config) = layer_and_config(program, &format!("{}:{version}", self.repository))?;
+        // Its own: a node names an image that it has from elsewhere too by any of the two repositories.
+        let mut config: Value = serde_json::from_str(&config).context("the image's configuration")?;
+        config["author"] = json!(self.repository);
+        let config = config.to_string();
         let blob = |media: &str, bytes: &[u8]| json!({"mediaType": media, "digest": sha256(bytes), "size": bytes.len()});
         let manifest = json!({
             "schemaVersion": 2, "mediaType": MANIFEST,

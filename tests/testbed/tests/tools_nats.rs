@@ -36,6 +36,15 @@ async fn a_node_keeps_its_port_and_store_over_a_kill() {
     .unwrap();
 }
 
+async fn publishes(context: &jetstream::Context, subject: &'static str) {
+    wait::until("a publish", DEADLINE, || async {
+        let publish = context.publish(subject, "1".into()).await.map_err(|error| error.to_string())?;
+        publish.await.map(drop).map_err(|error| error.to_string())
+    })
+    .await
+    .expect("two of three nodes take a message");
+}
+
 #[tokio::test]
 async fn three_nodes_survive_the_loss_of_their_leader() {
     let cluster = NatsCluster::start(3).await.unwrap();
@@ -50,18 +59,14 @@ async fn three_nodes_survive_the_loss_of_their_leader() {
     })
     .await
     .unwrap();
-    context.publish("facts.one", "1".into()).await.unwrap().await.unwrap();
+    // It is made before its leader listens.
+    publishes(&context, "facts.one").await;
 
     let leader = cluster.meta_leader().await.unwrap();
     cluster.kill(leader).await.unwrap();
     let next = cluster.meta_leader().await.unwrap();
     assert_ne!(leader, next);
-    wait::until("a publish with two nodes left", DEADLINE, || async {
-        let publish = context.publish("facts.two", "2".into()).await.map_err(|error| error.to_string())?;
-        publish.await.map(drop).map_err(|error| error.to_string())
-    })
-    .await
-    .unwrap();
+    publishes(&context, "facts.two").await;
 
     cluster.restart(leader).await.unwrap();
     assert!(messages(&client).await.unwrap() >= 2);

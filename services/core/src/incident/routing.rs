@@ -24,9 +24,15 @@ pub(super) fn route(state: &Incident, fact: &mut Fact) {
     }
     if let Some(route) = said.routes.iter().find(|route| fits(route, asked)) {
         asked.receivers.clone_from(&route.receivers);
-    } else if is_on_call_page(asked) && !is_escalation(asked) {
+    }
+    // A route takes nobody out of the escalation: whom it calls at once is called at once.
+    if is_on_call_page(asked) && !is_escalation(asked) {
         let at_once = || said.escalation.iter().filter(|step| wait(step).is_zero());
-        asked.receivers = at_once().flat_map(|step| step.receivers.iter().cloned()).collect();
+        for receiver in at_once().flat_map(|step| &step.receivers) {
+            if !asked.receivers.contains(receiver) {
+                asked.receivers.push(receiver.clone());
+            }
+        }
         asked.audience_too = !asked.receivers.is_empty() && at_once().any(|step| step.audience() == Audience::OnCall);
     }
 }

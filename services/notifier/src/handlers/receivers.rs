@@ -1,12 +1,12 @@
 //! Whom the policy names for a message: each receiver is told, side by side.
 //!
 //! Guarantees: a name that nobody knows, or a receiver that can't be reached, loses no message: it goes the usual way as well, and says why it
-//! comes there. Must not: record anything; whoever asked does.
+//! comes there (but where the audience is told at the same time anyway). Must not: record anything; whoever asked does.
 
 use std::collections::BTreeSet;
 
 use chassis::bus::HandleError;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 
 use super::Desk;
 use super::notify::{Failure, Told};
@@ -29,8 +29,13 @@ impl Desk {
             let result = self.send(channel, Notice { receiver, ..usual }).await?;
             Ok::<_, HandleError>((channel.name(), result))
         });
+        // Nobody waits for a receiver that is slow to fail.
+        let is_usual = request.audience_too || !unknown.is_empty();
+        let usually =
+            async { if is_usual { Some(self.tell_the_usual_way(Notice { unknown: &unknown, ..usual }).await) } else { None } };
         let (mut told, mut unreached, mut errors, mut may_pass) = (None, Vec::new(), Vec::new(), false);
-        for sent in join_all(sent).await {
+        let (sent, usually) = join(join_all(sent), usually).await;
+        for sent in sent {
             let (name, result) = sent?;
             match result {
                 Ok(there) => told = told.or(Some(there)),
@@ -41,13 +46,17 @@ impl Desk {
                 }
             }
         }
-        if !request.audience_too && unreached.is_empty() && unknown.is_empty() {
+        if !is_usual && unreached.is_empty() {
             let nobody = Failure { error: "no receiver is named".to_owned(), may_pass: false };
             return Ok(told.ok_or(nobody));
         }
         let unreached = unreached.join(", ");
         let instead_of = Some(unreached.as_str()).filter(|names| !names.is_empty());
-        match self.tell_the_usual_way(Notice { instead_of, unknown: &unknown, ..usual }).await? {
+        let usually = match usually {
+            Some(usually) => usually,
+            None => self.tell_the_usual_way(Notice { instead_of, ..usual }).await,
+        };
+        match usually? {
             Ok(there) => Ok(Ok(there)),
             Err(failure) => Ok(told.ok_or_else(|| {
                 errors.push(failure.error);

@@ -64,7 +64,10 @@ impl Watch {
         let expected = view.sequence;
         let mut facts = observe(&view, &object, &carriers, &seen);
         let view = view.foreseeing(&facts, self.clock.now());
-        let proof = self.prove(&workload, (kind, &object), &carriers, &view, terms.soak).await?;
+        // Since when an edit runs is told by the stream, and only once it is there: what pods started before it have not read it.
+        let just_edited = facts.iter().any(is_edit);
+        let proof =
+            if just_edited { Vec::new() } else { self.prove(&workload, (kind, &object), &carriers, &view, terms.soak).await? };
         let view = view.foreseeing(&proof, self.clock.now());
         facts.extend(proof);
         self.store.append_after(&workload, expected, &facts).await?;
@@ -117,6 +120,12 @@ impl Watch {
             .map_or(late, |since| now.saturating_add(now.duration_since(since) / 4).unwrap_or(late));
         Some(soak::due(known, soak).unwrap_or(waits).clamp(soon, late))
     }
+}
+
+/// Whether it records an edit that running pods may not have read.
+fn is_edit(fact: &LedgerFact) -> bool {
+    let LedgerFact::VersionObserved(observed) = fact else { return false };
+    observed.version.as_ref().is_some_and(|version| version.in_place)
 }
 
 fn is_grown(view: &LedgerView, terms: &Effective) -> bool {

@@ -6,6 +6,7 @@
 //! says already. Must not: choose a version; core does.
 
 pub mod availability;
+mod busy;
 pub mod carriers;
 mod configured;
 mod digest;

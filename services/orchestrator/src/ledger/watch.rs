@@ -26,6 +26,7 @@ use tokio::sync::watch as signal;
 use tokio_util::sync::CancellationToken;
 
 use super::availability::is_available;
+use super::busy::Busy;
 use super::carriers::{Carrier, by_version};
 use super::configured::{Referred, changes};
 use super::digest::digest;
@@ -73,6 +74,7 @@ pub(super) struct Watch {
     pub(super) terms: Terms,
     pub(super) name: Arc<str>,
     pub(super) marks: Arc<Marks>,
+    pub(super) busy: Arc<Busy>,
     pub(super) wakes: Arc<Wakes>,
     pub(super) referred: Arc<Referred>,
     pub(super) reader: Reader,
@@ -89,10 +91,21 @@ pub async fn watch(
     listed: impl Fn() + Send + Sync,
 ) -> Result<(), WatchError> {
     let (incidents, clock) = (Incidents::new(store.bus().clone()), Arc::clone(store.bus().clock()));
-    let (marks, wakes, referred) = (Arc::default(), Arc::default(), Arc::default());
+    let (marks, wakes, referred, busy) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
     let name = cluster_name.into();
-    let watch =
-        Watch { cluster: Arc::clone(&reader.cluster), reader, store, incidents, clock, terms, name, marks, wakes, referred };
+    let watch = Watch {
+        cluster: Arc::clone(&reader.cluster),
+        reader,
+        store,
+        incidents,
+        clock,
+        terms,
+        name,
+        marks,
+        busy,
+        wakes,
+        referred,
+    };
     let not_listed = Mutex::new(BTreeSet::from(Kind::WORKLOADS));
     let (watch, stop, listed, not_listed) = (&watch, &stopping, &listed, &not_listed);
     // In the events' order, which looks at the same time do not keep.
@@ -177,12 +190,25 @@ impl Watch {
         self.look_until_done(key, stopping).await;
     }
 
-    /// Looks until it succeeded once.
+    /// Looks until it succeeded once, by this look or by the one that follows the one that is under way.
     async fn look_until_done(&self, key: Key, stopping: &CancellationToken) {
+        if !self.busy.begins(&key) {
+            return;
+        }
+        loop {
+            self.look_at(&key, stopping).await;
+            if !self.busy.follows(&key) {
+                return;
+            }
+        }
+    }
+
+    async fn look_at(&self, key: &Key, stopping: &CancellationToken) {
         let mut pause = Duration::from_millis(100);
         while !stopping.is_cancelled() {
-            match self.look(&key).await {
-                Ok(digest) => return self.marks.set(&key, digest),
+            match self.look(key).await {
+                Ok(Some(digest)) => return self.marks.set(key, Some(digest)),
+                Ok(None) => return self.forget(key),
                 Err(LookError::Ledger(StoreError::Append(AppendError::Lost))) => {}
                 // A newer binary's fact: it looks too, and knows more.
                 Err(LookError::Ledger(StoreError::Fold(error))) => {

@@ -18,8 +18,8 @@ use super::{Index, Unread};
 use crate::cluster::{Kind, LiveCluster, Lookup as _, LookupError};
 use crate::config::Settings;
 
-/// How many policies of a cluster are read at most, of each kind.
-const MOST: u32 = 1000;
+/// How many policies are read at once.
+const PAGE: u32 = 500;
 
 /// Why it is not known.
 #[derive(Debug, thiserror::Error)]
@@ -88,9 +88,17 @@ pub(super) async fn stored(client: &Client, settings: &Settings) -> Result<Index
 /// The custom resources of a kind; none where it is not defined.
 async fn of_kind(client: &Client, kind: &'static str, limits: &Limits) -> Result<Vec<Policy>, CheckError> {
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource(kind));
-    match api.list(&ListParams::default().limit(MOST)).await {
-        Ok(list) => Ok(list.items.into_iter().filter_map(|object| Some(understand(kind, object, limits)?.0)).collect()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
-        Err(source) => Err(CheckError::Cluster { what: "policies", source: Box::new(source) }),
+    let (mut found, mut page) = (Vec::new(), ListParams::default().limit(PAGE));
+    loop {
+        let list = match api.list(&page).await {
+            Ok(list) => list,
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
+            Err(source) => return Err(CheckError::Cluster { what: "policies", source: Box::new(source) }),
+        };
+        found.extend(list.items.into_iter().filter_map(|object| Some(understand(kind, object, limits)?.0)));
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(found),
+        }
     }
 }
