@@ -21,7 +21,7 @@ const SEARCHED: usize = 40;
 const fn known(sabotage: Sabotage) -> (&'static str, u64) {
     match sabotage {
         Sabotage::AnsweredTooEarly | Sabotage::RefusalAnsweredOk | Sabotage::OccurrenceForgotten => ("S1", 1),
-        Sabotage::LossTakenForWin => ("S1", 63),
+        Sabotage::LossTakenForWin => ("S1", 136),
         Sabotage::BlindRetry => ("S2", 3),
         Sabotage::IntentNotStored
         | Sabotage::IntentOfAnother
@@ -30,19 +30,19 @@ const fn known(sabotage: Sabotage) -> (&'static str, u64) {
         | Sabotage::WrongTemplate
         | Sabotage::ScaledAsWell => ("S3", 2),
         Sabotage::BlindWrite => ("S4", 29),
-        Sabotage::PauseUnseen => ("S4", 23),
-        Sabotage::AckOnDelivery => ("S5", 20),
-        Sabotage::RedeliverySwallowed => ("S5", 9),
+        Sabotage::PauseUnseen => ("S4", 132),
+        Sabotage::AckOnDelivery => ("S5", 9),
+        Sabotage::RedeliverySwallowed => ("S5", 30),
         Sabotage::TimerLost => ("S5", 5),
         Sabotage::FailureTakenForSent => ("S5", 4),
         Sabotage::SentTwice => ("S5", 2),
-        Sabotage::UnknownAcknowledged => ("S5", 0),
+        Sabotage::UnknownAcknowledged => ("S5", 261),
         Sabotage::MarkLost => ("S6", 10),
-        Sabotage::SilenceTakenForHealth => ("S7", 241),
+        Sabotage::SilenceTakenForHealth => ("S7", 365),
         Sabotage::SilenceTakenForQuiet => ("S7", 170),
         Sabotage::OldLook => ("S7", 2),
         Sabotage::LetterLost | Sabotage::AckLost => ("S8", 1),
-        Sabotage::OutageTakenForRefusal => ("S5", 14),
+        Sabotage::OutageTakenForRefusal => ("S5", 9),
         Sabotage::UnguardedAppend => ("log", 10),
         Sabotage::TornBatch => ("log", 1),
         Sabotage::MessageIdLost => ("none", 0),
