@@ -20,6 +20,8 @@ struct Log {
     incident: Incident,
     /// What has to come next.
     expected: VecDeque<Fact>,
+    /// What may, right after that.
+    may_follow: VecDeque<Fact>,
     /// Whether something on it can't be decoded.
     damaged: bool,
     /// When an alert was resolved by the last fact: several of one append are one command, and what follows comes after the last.
@@ -68,7 +70,7 @@ impl Log {
         if let Some(expected) = self.expected.pop_front().filter(|_| !another) {
             return same(&expected, fact);
         }
-        if self.asks_after_the_close(fact) {
+        if self.asks_after_the_close(fact) || self.is_due_as_well(fact) {
             return Ok(());
         }
         let Some(command) = self.dead_letter(fact).or_else(|| command(fact)) else {
@@ -80,6 +82,10 @@ impl Log {
                 match facts.pop_front() {
                     Some(first) => same(&first, fact)?,
                     None => return Err(format!("`{}` makes nothing", command.name())),
+                }
+                if matches!(&command, Command::PassDeadline(DeadlineKind::Escalate)) {
+                    // By the timer's own time fewer may have been due; the others then come by timers of theirs.
+                    self.may_follow = facts.split_off(facts.len().min(1));
                 }
                 self.expected = facts;
                 Ok(())
@@ -103,6 +109,20 @@ impl Log {
         let (reason, detail) = (FailureReason::DeadLetter, asked.summary.clone());
         let command = if self.damaged { Command::GiveUp { detail } } else { Command::Escalate { reason, detail } };
         (asked.reason == reason.code()).then_some(command)
+    }
+
+    /// The next step of an escalation, in the same append as the one before it.
+    fn is_due_as_well(&mut self, fact: &Fact) -> bool {
+        let reason = |fact: &Fact| match fact {
+            Fact::NotificationRequested(asked) => Some(asked.reason.clone()),
+            _ => None,
+        };
+        let next = self.may_follow.pop_front().and_then(|next| reason(&next));
+        let is_it = next.is_some() && next == reason(fact);
+        if !is_it {
+            self.may_follow.clear();
+        }
+        is_it
     }
 
     /// An alert that outlives its incident is told by itself; its fingerprint is not in the request.
