@@ -147,8 +147,7 @@ pub fn next_step(incident: &Incident, id: IncidentId, seen: Seen<'_>, now: Times
     if Some(live.template_hash.as_str()) != incident.replaces() {
         return Some(supersede("template", "somebody changed the pod template"));
     }
-    let as_we_left_it = live.incident == id.to_string() && live.attempt > 0 && live.template_hash == live.stamped_template;
-    if incident.moved.is_some() && !as_we_left_it {
+    if incident.moved.is_some() && !live.is_as_written_by(id) {
         return Some(supersede("template", "somebody put the same version, by its tags, in the place of ours"));
     }
     // Each change of the template makes a new revision: ours is one, whoever brought the bad version back made another.
